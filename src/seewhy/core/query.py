@@ -1,0 +1,104 @@
+"""The protocol: a flow yields queries and is sent replies; `ask` makes the reply's type follow the query's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar, cast
+
+from torch import Tensor
+
+from .rows import Rows
+from .targets import Target
+
+S = TypeVar("S")
+R = TypeVar("R")
+T = TypeVar("T")
+
+DEFAULT_LAYER = "<default>"
+"""Stands for the layer that a class activation map uses when none is named; found inside the pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a pass has to bring back beside the score."""
+
+    output: bool = False
+    input_gradient: bool = False
+    activations: tuple[str, ...] = ()
+    gradients: tuple[str, ...] = ()
+
+    def __or__(self, other: Record) -> Record:
+        return Record(
+            self.output or other.output,
+            self.input_gradient or other.input_gradient,
+            tuple(sorted({*self.activations, *other.activations})),
+            tuple(sorted({*self.gradients, *other.gradients})),
+        )
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """All layers captured, with or without gradient."""
+        return tuple(sorted({*self.activations, *self.gradients}))
+
+    @property
+    def needs_gradient(self) -> bool:
+        """True if a backward pass is needed."""
+        return self.input_gradient or bool(self.gradients)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What some rows of a query gave back: values only, no graph.
+
+    `score` (n,); `input_gradient` one (n, ...) tensor per attributed leaf; `activations` and `gradients` by
+    the layer's name as it was asked for; `resolved` the target of each row once its output was known;
+    `names` the real name of each layer asked for.
+    """
+
+    score: Tensor | None = None
+    output: Any = None
+    input_gradient: tuple[Tensor, ...] = ()
+    activations: Mapping[str, Tensor] = field(default_factory=dict)
+    gradients: Mapping[str, Tensor] = field(default_factory=dict)
+    resolved: tuple[Target, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold(Generic[S, R]):
+    """How the pieces of an answer become the reply.
+
+    `add(state, rows, chunk)` is called in row order and sees a chunk of any size, so it must not depend on
+    where chunks begin.
+    """
+
+    start: Callable[[], S]
+    add: Callable[[S, slice, Chunk], S]
+    finish: Callable[[S], R]
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[R]):
+    """Rows to run, the target to score, what to record, the view of the model, and the fold."""
+
+    rows: Rows
+    target: Target | None
+    fold: Fold[Any, R]
+    record: Record = field(default_factory=Record)
+    view: str | None = None
+
+
+Flow: TypeAlias = Generator["Query[Any] | tuple[Query[Any], ...]", Any, T]
+
+
+def ask(query: Query[R]) -> Flow[R]:
+    """Returns the reply to one query."""
+    reply = yield query
+    return cast(R, reply)
+
+
+def ask_all(*queries: Query[Any]) -> Flow[tuple[Any, ...]]:
+    """Returns the replies to several queries, answered in one round."""
+    reply = yield queries
+    return cast("tuple[Any, ...]", reply)

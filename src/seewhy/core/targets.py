@@ -1,0 +1,145 @@
+"""What is explained, as data: comparable, loggable and shippable.
+
+A target says which number of a row's answer is the score. Scores are taken from the model's own output
+(`of="score"`: the logits of an ordinary classifier, the probabilities of a model that ends in a sigmoid or
+softmax), or from what is computed out of it: `"logit"`, `"probability"`, `"loss"` (cross-entropy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, get_args
+
+from .errors import SettingError
+
+Of: TypeAlias = Literal["score", "logit", "probability", "loss"]
+
+
+def _check_of(of: str) -> None:
+    if of not in get_args(Of):
+        raise SettingError(f"of= takes one of {', '.join(get_args(Of))}; given {of!r}.")
+
+
+def _check_index(name: str, index: object) -> None:
+    if isinstance(index, bool) or not isinstance(index, int):
+        raise SettingError(f"{name} must be a whole number; given {index!r} ({type(index).__name__}).")
+    if index < 0:
+        raise SettingError(
+            f"{name} must be 0 or more; given {index}. Negative numbers usually mark 'no label'; "
+            "use None for each row's own top class."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """Each row's own top class; of a single logit the predicted sign.
+
+    `rank` 1 is the runner-up, 2 the third, and so on.
+    """
+
+    of: Of = "score"
+    rank: int = 0
+
+    def __post_init__(self) -> None:
+        _check_of(self.of)
+        _check_index("rank", self.rank)
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """The class with this index. `sign` -1 explains the negative answer of a single-logit model."""
+
+    index: int
+    of: Of = "score"
+    sign: Literal[1, -1] = 1
+
+    def __post_init__(self) -> None:
+        _check_index("class index", self.index)
+        _check_of(self.of)
+        if self.sign not in (1, -1):
+            raise SettingError(f"sign must be 1 or -1; given {self.sign!r}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Why `index` rather than `other`: the difference of their scores."""
+
+    index: int
+    other: int
+    of: Of = "score"
+
+    def __post_init__(self) -> None:
+        _check_index("class index", self.index)
+        _check_index("other class index", self.other)
+        _check_of(self.of)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit inside a layer: one channel, averaged over its map, or one position of it.
+
+    The forward pass stops behind that layer. `position` indexes the axes behind the channel axis (axis 1).
+    """
+
+    layer: str
+    channel: int
+    position: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_index("channel", self.channel)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """Any number computed from one row's output: `function(row_output)` returns a scalar tensor.
+
+    A row's output is the model's own output with the batch axis taken away: a tensor, a dict or tuple of
+    tensors, or the row's element where the model returns a list of dicts (detection).
+    Two functions are the same target only if they are the same object.
+    """
+
+    function: Callable[[Any], Any]
+    name: str = "function"
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise SettingError(f"Function takes a callable of one row's output; given {self.function!r}.")
+
+
+Target: TypeAlias = Top | Class | Difference | Unit | Function
+
+
+def with_sign(target: Top, index: int, positive: bool) -> Class:
+    """Returns the class that a `Top` stands for once the output is known."""
+    return Class(index, target.of, 1 if positive else -1)
+
+
+def describe(target: Target, labels: tuple[str, ...] | None = None) -> str:
+    """Returns the target in words: a label where there is one."""
+
+    def label(index: int) -> str:
+        return labels[index] if labels is not None and index < len(labels) else f"class {index}"
+
+    match target:
+        case Top(rank=0):
+            text = "top class"
+        case Top(rank=rank):
+            text = f"top class {rank + 1}"
+        case Class(index=index, sign=sign):
+            text = label(index) if sign == 1 else f"not {label(index)}"
+        case Difference(index=index, other=other):
+            text = f"{label(index)} rather than {label(other)}"
+        case Unit(layer=layer, channel=channel, position=position):
+            text = f"{layer} channel {channel}" + (f" at {position}" if position else "")
+        case Function(name=name):
+            return name
+    of = getattr(target, "of", "score")
+    return text if of == "score" else f"{text} ({of})"
+
+
+def retarget(target: Target, of: Of) -> Target:
+    """Returns the target scored on another scale, where it has one."""
+    if isinstance(target, (Top, Class, Difference)):
+        return replace(target, of=of)
+    return target

@@ -1,0 +1,119 @@
+"""Hooks of one pass: captures named layers, lets rows enter at a layer, and stops behind the last one needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import LayerError
+from ..core.query import DEFAULT_LAYER
+from ..models.tracing import LayerProbe, first_tensor, with_first_tensor
+
+
+class StopForward(BaseException):
+    """Ends a forward pass whose rest nobody asked for; not an Exception, so that no model swallows it."""
+
+
+class CaptureOverwritten(Exception):
+    """The default layer's output was written to in place: the pass must be repeated with the layer named."""
+
+
+@dataclass(slots=True)
+class Capture:
+    """What one pass captures. `layers` are real names; `start_graph` makes leaves where nothing needs grad."""
+
+    module: nn.Module
+    layers: tuple[str, ...]
+    start_graph: bool
+    probe: LayerProbe | None = None
+    stop_after: dict[str, int] | None = None
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+    handles: list[Any] = field(default_factory=list)
+
+    def attach(self) -> None:
+        """Registers the hooks."""
+        by_name = dict(self.module.named_modules())
+        for name in self.layers:
+            self.calls[name] = 0
+            self.handles.append(by_name[name].register_forward_hook(self._hook(name)))
+        if self.probe is not None:
+            self.handles.extend(self.probe.attach(self.module))
+
+    def enter_at(self, name: str, values: Tensor) -> None:
+        """Makes the layer answer `values` instead of its own output."""
+
+        def hook(_: nn.Module, __: Any, output: Any) -> Any:
+            own = first_tensor(output)
+            if own is None or own.shape != values.shape:
+                given = None if own is None else tuple(own.shape)
+                raise LayerError(
+                    f"Rows that enter at layer {name!r} must have the shape of its output, {given}; "
+                    f"given {tuple(values.shape)}."
+                )
+            return with_first_tensor(output, values.clone())
+
+        self.handles.append(self.module.get_submodule(name).register_forward_hook(hook))
+
+    def detach(self) -> None:
+        """Removes every hook."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+
+    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(_: nn.Module, __: Any, output: Any) -> Any:
+            tensor = first_tensor(output)
+            if tensor is None:
+                raise LayerError(f"Layer {name!r} returns {type(output).__name__}, which holds no tensor to explain.")
+            self.calls[name] += 1
+            kept = tensor
+            if self.start_graph and not tensor.requires_grad and tensor.is_floating_point():
+                kept = tensor.detach().requires_grad_()
+            self.tensors[name] = kept  # of a layer that is called again, the last use stays
+            self._maybe_stop()
+            # the network goes on with a copy, so that later in-place operations leave the captured one alone
+            return with_first_tensor(output, kept.clone())
+
+        return hook
+
+    def _maybe_stop(self) -> None:
+        if self.stop_after is not None and all(
+            self.calls[name] >= self.stop_after.get(name, 0) for name in self.layers
+        ):
+            raise StopForward
+
+    def finish_default(self) -> None:
+        """Files the default layer's tensor under DEFAULT_LAYER."""
+        assert self.probe is not None
+        best = self.probe.best
+        if best is None:
+            raise LayerError(
+                "No layer of this network has a place in the picture (an output with the input's spatial axes), so "
+                "a class activation map has nothing to show. Use a method that needs no layer, such as "
+                "'saliency' or 'integrated-gradients', or name a layer."
+            )
+        overwritten = self.probe.hand_on is None and best.tensor._version != best.version
+        if overwritten or (self.start_graph and not best.tensor.requires_grad):
+            raise CaptureOverwritten
+        self.tensors[DEFAULT_LAYER] = best.tensor
+
+
+def missing(names: Iterable[str], calls: dict[str, int], scripted: bool) -> LayerError:
+    """Returns the error for layers that the forward pass never called."""
+    listed = ", ".join(repr(name) for name in names if not calls.get(name))
+    why = (
+        "the network is scripted or traced, and its inner layers cannot be observed; give the original module"
+        if scripted
+        else "the forward pass does not call them as modules"
+    )
+    return LayerError(f"Layer {listed} was never reached: {why}. Choose a layer that model.layers() lists.")
+
+
+def is_scripted(module: nn.Module) -> bool:
+    """True if any part of the network is a TorchScript module."""
+    return any(isinstance(m, torch.jit.ScriptModule) for m in module.modules())

@@ -1,0 +1,230 @@
+"""Answers the lots of one round: batch by batch, with back-off, bisection, and finite values only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core import tree
+from ..core.errors import (
+    CancelledError,
+    InputError,
+    LayerError,
+    NoGradientError,
+    NotFiniteError,
+    OutOfMemoryError,
+    OutputError,
+    SettingError,
+    UnsupportedModelError,
+)
+from ..core.query import Chunk
+from ..models.model import Memo, Model
+from .events import BackedOff, ChunkDone, Note
+from .guard import ModelState
+from .independence import depends_on_company
+from .memory import BatchSize, is_out_of_memory, timed
+from .meter import Meters
+from .options import Options
+from .passes import PassRequest, PassResult, run_pass
+from .prepared import Copies
+from .rounds import Lot, LotKey, Segment, segments, split
+
+
+class RowsInfluenceEachOther(Exception):
+    """The batch just run must be repeated row by row."""
+
+
+@dataclass(slots=True)
+class Answering:
+    """Everything that answering one round needs."""
+
+    model: Model
+    memo: Memo
+    options: Options
+    meters: Meters
+    copies: Copies
+    state: ModelState
+    number: int
+    total: int
+    done: int = 0
+    network: nn.Module = field(default_factory=nn.Identity)
+
+    def answer(self, lot: Lot) -> None:
+        """Runs all rows of a lot."""
+        todo = [segment for segment in segments(lot) if len(segment)]
+        self.network = self.copies.choose(lot, self)
+        while todo:
+            todo = [segment for segment in todo if segment.group.alive]
+            left = sum(map(len, todo))
+            if left:
+                self._check_cancelled()
+                size = 1 if self.memo.dependent else self._size(lot.key).next(left, self.options.memory_share)
+                head, todo = split(todo, size)
+                self._run(lot.key, head, left)
+                self.done += sum(map(len, head))
+                self.options.emit(ChunkDone(self.number, self.done, self.total))
+
+    def _check_cancelled(self) -> None:
+        if self.options.cancelled is not None and self.options.cancelled():
+            raise CancelledError("The run was cancelled by its caller.")
+
+    def _size(self, key: LotKey) -> BatchSize:
+        device = self.model.device.type
+        known = (key.signature, key.entry, key.view, key.record, device, self.network is self.model.module)
+        size: BatchSize = self.memo.batches.setdefault(known, BatchSize(device))
+        size.fixed = self.options.batch_size
+        return size
+
+    def _run(self, key: LotKey, parts: list[Segment], left: int) -> None:
+        """Runs one batch; halves it if it does not fit, and finds the guilty row if the model fails on it."""
+        rows = sum(map(len, parts))
+        failure: BaseException | None = None
+        try:
+            self._attempt(key, parts, left)
+            return
+        except (CancelledError, AssertionError):
+            raise
+        except RowsInfluenceEachOther:
+            self.memo.dependent = True
+            self._note(parts, "rows of a batch influence each other in this network: every row runs alone")
+        except Exception as error:  # the handler is left before retrying: the traceback holds tensors
+            failure = error.with_traceback(None) if is_out_of_memory(error) else error
+        if failure is not None and is_out_of_memory(failure):
+            failure = self._out_of_memory(key, parts, rows)
+        if failure is not None and (rows == 1 or _hopeless(failure)):
+            for part in parts:
+                part.group.fail(failure)
+            return
+        step = 1 if self.memo.dependent else (rows + 1) // 2
+        while parts:
+            head, parts = split(parts, step)
+            head = [part for part in head if part.group.alive]
+            if head:
+                self._run(key, head, left)
+
+    def _out_of_memory(self, key: LotKey, parts: list[Segment], rows: int) -> OutOfMemoryError:
+        self._size(key).failed(rows)
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.options.emit(BackedOff(rows))
+        self.meters.backed_off(parts)
+        return OutOfMemoryError(
+            "One row does not fit into memory. Use a smaller input, a device with more memory, or "
+            "Options(autocast=torch.bfloat16)."
+        )
+
+    def _note(self, parts: Sequence[Segment], text: str) -> None:
+        self.options.emit(Note(text))
+        self.meters.note(parts, text)
+
+    def _attempt(self, key: LotKey, parts: list[Segment], left: int) -> None:
+        rows = sum(map(len, parts))
+        request = self.request(key, parts)
+        self.state.rewind()
+        result: PassResult = timed(
+            self._size(key), rows, left, lambda: run_pass(self.model, self.network, request)
+        )
+        self.state.rewind()
+        if rows > 1 and self.memo.dependent is None and result.answer is not None and key.view is None:
+            self.memo.dependent = depends_on_company(self.model, self.network, request, result.answer)
+            if self.memo.dependent:
+                raise RowsInfluenceEachOther
+        self.meters.ran(parts, result, self.network is not self.model.module)
+        self._distribute(parts, result)
+
+    def request(self, key: LotKey, parts: Sequence[Segment]) -> PassRequest:
+        device, dtype = self.model.device, self.model.dtype
+
+        def to_model(_: str, leaf: Tensor) -> Tensor:
+            wanted = dtype if leaf.is_floating_point() and dtype is not None else leaf.dtype
+            return leaf.detach().to(device, wanted)
+
+        built = [tree.map_leaves(to_model, part.group.rows.build(part.rows)) for part in parts]
+        targets = tuple(
+            tuple(part.group.targets[place] for part in parts for _ in range(len(part)))
+            for place in range(key.targets)
+        )
+        return PassRequest(
+            tree.concatenate(built),
+            sum(map(len, parts)),
+            targets,
+            key.record,
+            key.leaves,
+            key.entry,
+            key.view,
+            self.meters.pass_seed(parts[0]),
+        )
+
+    def _distribute(self, parts: Sequence[Segment], result: PassResult) -> None:
+        """Hands each query its rows of the result."""
+        at = 0
+        for part in parts:
+            here = slice(at, at + len(part))
+            at = here.stop
+            for asker in part.group.askers:
+                target = asker.query.target
+                place = None if target is None else part.group.targets.index(target)
+                chunk = cut(result, here, place)
+                error = _not_finite(chunk, part.group.rows.owner)
+                if error is not None:
+                    asker.error = asker.error or error
+                else:
+                    asker.add(part.rows, chunk)
+
+
+def cut(result: PassResult, rows: slice, place: int | None) -> Chunk:
+    """Returns some rows of a pass for one of its target sets."""
+    activations = {name: value[rows] for name, value in result.activations.items()}
+    output = None if result.output is None else _cut_output(result.output, rows)
+    if place is None:
+        return Chunk(output=output, activations=activations, names=result.names)
+    scored = result.scored[place]
+    return Chunk(
+        scored.score[rows],
+        output,
+        tuple(leaf[rows] for leaf in scored.input_gradient),
+        activations,
+        {name: value[rows] for name, value in scored.gradients.items()},
+        scored.resolved[rows],
+        result.names,
+    )
+
+
+def _cut_output(output: Any, rows: slice) -> Any:
+    if isinstance(output, list) and not all(isinstance(item, Tensor) for item in output):
+        return output[rows]
+    return tree.take(output, rows)
+
+
+def _finite(tensor: Tensor) -> bool:
+    """True if all is finite; the sum is looked at first, which is cheap and nearly always enough."""
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+
+
+def _not_finite(chunk: Chunk, owner: str) -> NotFiniteError | None:
+    """Returns the error that names where NaN or infinity turned up."""
+    looked_at: list[tuple[str, Tensor]] = []
+    if chunk.score is not None:
+        looked_at.append(("the score", chunk.score))
+    looked_at += [("the gradient of the input", leaf) for leaf in chunk.input_gradient]
+    looked_at += [(f"the output of layer {name!r}", value) for name, value in chunk.activations.items()]
+    looked_at += [(f"the gradient at layer {name!r}", value) for name, value in chunk.gradients.items()]
+    for where, tensor in looked_at:
+        if not _finite(tensor):
+            what = "NaN" if bool(torch.isnan(tensor).any()) else "infinity"
+            return NotFiniteError(
+                f"Expected finite numbers; {where} is {what} for input {owner[:12]}. The network overflows or "
+                "divides by zero here: check its weights, the preprocessing, and the dtype."
+            )
+    return None
+
+
+def _hopeless(error: BaseException) -> bool:
+    """True for errors about the network or the request, which no smaller batch can mend."""
+    return isinstance(
+        error, (InputError, LayerError, NoGradientError, OutputError, SettingError, UnsupportedModelError)
+    )

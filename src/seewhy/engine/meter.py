@@ -1,0 +1,87 @@
+"""Counts what each flow cost: rows, passes, back-offs, and what should be said about them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .passes import PassResult
+from .rounds import Segment
+
+
+@dataclass(slots=True)
+class Meter:
+    """One flow's bill. Passes are numbered over the run, so that shared ones can be counted once."""
+
+    rows: int = 0
+    forwards: set[int] = field(default_factory=set)
+    backwards: set[int] = field(default_factory=set)
+    back_offs: int = 0
+    prepared: bool = False
+    notes: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Meters:
+    """The bills of all flows of a run."""
+
+    flows: dict[Hashable, Meter] = field(default_factory=dict)
+    forward_passes: int = 0
+    backward_passes: int = 0
+    rows: int = 0
+    rounds: int = 0
+
+    def of(self, flow: Hashable) -> Meter:
+        """Returns a flow's meter."""
+        return self.flows.setdefault(flow, Meter())
+
+    def ran(self, parts: Sequence[Segment], result: PassResult, prepared: bool) -> None:
+        """Books one batch on everyone who had rows in it."""
+        forwards = range(self.forward_passes, self.forward_passes + result.forwards)
+        self.forward_passes += result.forwards
+        first = self.backward_passes
+        self.backward_passes += result.backwards
+        self.rows += sum(map(len, parts))
+        for part in parts:
+            for asker in part.group.askers:
+                meter = self.of(asker.flow)
+                meter.rows += len(part)
+                meter.forwards.update(forwards)
+                meter.prepared |= prepared
+                meter.notes.update(dict.fromkeys(result.notes))
+                if asker.query.record.needs_gradient and asker.query.target is not None:
+                    meter.backwards.add(first + part.group.targets.index(asker.query.target))
+
+    def backed_off(self, parts: Sequence[Segment]) -> None:
+        """Books a batch that did not fit."""
+        for flow in _flows(parts):
+            self.of(flow).back_offs += 1
+
+    def note(self, parts: Sequence[Segment], text: str) -> None:
+        """Tells everyone who had rows in the batch."""
+        for flow in _flows(parts):
+            self.of(flow).notes[text] = None
+
+    @staticmethod
+    def pass_seed(part: Segment) -> int:
+        """Returns the seed for networks that draw random numbers: made of the case and its row, not of time."""
+        text = f"{part.group.rows.seed}/{part.group.rows.owner}/{part.start}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
+
+
+def _flows(parts: Sequence[Segment]) -> set[Hashable]:
+    return {asker.flow for part in parts for asker in part.group.askers}
+
+
+def bill(meters: Sequence[Meter]) -> Mapping[str, Any]:
+    """Returns the common bill of several flows as diagnostics: passes they shared count once."""
+    return {
+        "rows": sum(meter.rows for meter in meters),
+        "forward_passes": len(set().union(*(meter.forwards for meter in meters))),
+        "backward_passes": len(set().union(*(meter.backwards for meter in meters))),
+        "back_offs": sum(meter.back_offs for meter in meters),
+        "backend": "torch, prepared copy" if any(meter.prepared for meter in meters) else "torch",
+        "notes": tuple(dict.fromkeys(note for meter in meters for note in meter.notes)),
+    }

@@ -1,0 +1,141 @@
+"""From a batch's output to one score per row, as each row's target says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.errors import TargetError
+from ..core.targets import Class, Difference, Function, Of, Target, Top, Unit, with_sign
+from ..models.kinds import OutputKind, convert, guess_kind
+from ..models.outputs import Output
+
+
+@dataclass(slots=True)
+class Scorer:
+    """Scores rows of one batch; converts the output to each scale at most once."""
+
+    output: Output | None
+    kind: OutputKind | None
+    captured: Mapping[str, Tensor]
+    count: int
+
+    def score(self, targets: Sequence[Target]) -> tuple[Tensor, tuple[Target, ...]]:
+        """Returns scores (n,) with their graph, and what each row's target stands for."""
+        resolved = tuple(self._resolve(row, target) for row, target in enumerate(targets))
+        if all(isinstance(target, Class) for target in resolved):
+            return self._classes(resolved), resolved
+        rows = [self._one(row, target) for row, target in enumerate(resolved)]
+        return torch.stack([score.reshape(()) for score in rows]), resolved
+
+    def _matrix(self, of: Of) -> Tensor:
+        """Returns (N, K) scores; values at several places are summed over the places."""
+        assert self.output is not None
+        scores = self.output.tensor()
+        if scores.dim() == 1:
+            scores = scores[:, None]
+        if of != "score":
+            scores = convert(scores, self._kind(), of)
+        return scores.flatten(2).sum(2) if scores.dim() > 2 else scores
+
+    def _kind(self) -> OutputKind | None:
+        assert self.output is not None
+        return self.kind or guess_kind(self.output.tensor())
+
+    def _resolve(self, row: int, target: Target) -> Target:
+        if not isinstance(target, Top):
+            return target
+        values = self._matrix("score")[row].detach()
+        if len(values) == 1:
+            return with_sign(target, 0, self._answers_yes(values[0]))
+        if target.rank >= len(values):
+            raise TargetError(f"rank must be below the number of classes, {len(values)}; given {target.rank}.")
+        ranked = values.topk(target.rank + 1).indices
+        return with_sign(target, int(ranked[-1]), True)
+
+    def _answers_yes(self, value: Tensor) -> bool:
+        """True unless a single logit or probability says no; a plain value has no sign to explain."""
+        kind = self._kind()
+        if kind == "value":
+            return True
+        return bool(value >= (0.5 if kind in ("sigmoid", "softmax") else 0.0))
+
+    def _classes(self, targets: Sequence[Target]) -> Tensor:
+        """Scores rows whose targets are all classes: one gather for each scale."""
+        scales = {target.of for target in targets if isinstance(target, Class)}
+        if len(scales) > 1:
+            return torch.stack([self._one(row, target) for row, target in enumerate(targets)])
+        (of,) = scales
+        matrix = self._matrix(of)
+        indices = [self._index(target.index, matrix) for target in targets if isinstance(target, Class)]
+        picked = matrix.gather(1, torch.tensor(indices, device=matrix.device)[:, None])[:, 0]
+        if all(target.sign == 1 for target in targets if isinstance(target, Class)):
+            return picked
+        return torch.stack([self._one(row, target) for row, target in enumerate(targets)])
+
+    def _one(self, row: int, target: Target) -> Tensor:
+        match target:
+            case Class(index=index, of=of, sign=sign):
+                matrix = self._matrix(of)
+                value = matrix[row, self._index(index, matrix)]
+                return value if sign == 1 else self._negative(value, of)
+            case Difference(index=index, other=other, of=of):
+                matrix = self._matrix(of)
+                return matrix[row, self._index(index, matrix)] - matrix[row, self._index(other, matrix)]
+            case Unit():
+                return _unit(self.captured[target.layer][row], target)
+            case Function():
+                return self._function(row, target)
+            case _:
+                raise TargetError(f"Expected a target; given {target!r}.")
+
+    def _negative(self, value: Tensor, of: Of) -> Tensor:
+        """Returns the score of the negative answer of a single-logit model."""
+        if of == "probability":
+            return 1 - value
+        if of == "loss":
+            return -torch.log1p(-torch.exp(-value))
+        return -value
+
+    def _index(self, index: int, matrix: Tensor) -> int:
+        classes = matrix.shape[1]
+        if index >= classes:
+            raise TargetError(
+                f"The target class must lie between 0 and {classes - 1}: the model has {classes} "
+                f"{'output' if classes == 1 else 'classes'}; given {index}."
+            )
+        return index
+
+    def _function(self, row: int, target: Function) -> Tensor:
+        assert self.output is not None
+        value = target.function(self.output.row(row, self.count))
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise TargetError(
+                f"A target function must return one number (a tensor with one element) for one row's output; "
+                f"{target.name} returned {given}."
+            )
+        return value.reshape(())
+
+
+def _unit(activation: Tensor, target: Unit) -> Tensor:
+    """Scores one row's unit: activation (C, *places)."""
+    if activation.dim() < 1 or target.channel >= activation.shape[0]:
+        raise TargetError(
+            f"channel must be below {activation.shape[0] if activation.dim() else 0}, the number of channels of "
+            f"layer {target.layer!r} (output {tuple(activation.shape)} a row); given {target.channel}."
+        )
+    channel = activation[target.channel]
+    if target.position is None:
+        return channel.mean()
+    if len(target.position) != channel.dim() or any(
+        not 0 <= at < size for at, size in zip(target.position, channel.shape, strict=True)
+    ):
+        raise TargetError(
+            f"position must index a place in {tuple(channel.shape)} of layer {target.layer!r}; "
+            f"given {target.position}."
+        )
+    return channel[target.position]

@@ -1,0 +1,90 @@
+"""All methods by name: those of the package, and third-party ones found by entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+
+from ..core.errors import LayerError, SettingError, UnknownNameError, nearest
+from ..core.method import Method
+from .cam import Cam
+from .grad_cam import GradCam
+from .grad_cam_plus_plus import GradCamPlusPlus
+from .guided_backprop import GuidedBackprop
+from .hires_cam import HiResCam
+from .input_x_gradient import InputXGradient
+from .integrated_gradients import IntegratedGradients
+from .layer_cam import LayerCam
+from .saliency import Saliency
+from .smoothgrad import SmoothGrad
+from .xgrad_cam import XGradCam
+
+GROUP = "seewhy.methods"
+BUILT_IN: tuple[type[Method], ...] = (
+    Saliency,
+    InputXGradient,
+    SmoothGrad,
+    IntegratedGradients,
+    GuidedBackprop,
+    Cam,
+    GradCam,
+    GradCamPlusPlus,
+    XGradCam,
+    LayerCam,
+    HiResCam,
+)
+
+
+@cache
+def all_methods() -> Mapping[str, type[Method]]:
+    """Returns every registered method class by name; the package's own come first.
+
+    A third-party package registers a class with an entry point in the group `seewhy.methods`; its name there
+    must be the method's own. A name that is taken, or something that is no method, raises SettingError.
+    """
+    found: dict[str, type[Method]] = {cls.info.name: cls for cls in BUILT_IN}
+    for point in entry_points(group=GROUP):
+        cls = point.load()
+        if not (isinstance(cls, type) and issubclass(cls, Method)):
+            raise SettingError(
+                f"Entry point {point.name!r} ({point.value}) must name a subclass of seewhy.core.method.Method; "
+                f"it names {cls!r}."
+            )
+        if point.name in found or cls.info.name != point.name:
+            raise SettingError(
+                f"Entry point {point.name!r} ({point.value}) must carry the free name of its method; the method "
+                f"calls itself {cls.info.name!r}" + (", which is taken." if point.name in found else ".")
+            )
+        found[point.name] = cls
+    return found
+
+
+def find(method: str | Method | type[Method], layer: object = None) -> Method:
+    """Returns the settings object of a method given by name, class or object; `layer` sets its layer.
+
+    Raises UnknownNameError with the nearest names, LayerError where the method has no layer.
+    """
+    if isinstance(method, str):
+        known = all_methods()
+        if method not in known:
+            raise UnknownNameError(
+                f"Expected a method's name, one of {', '.join(known)}; given {method!r}." + nearest(method, known)
+            )
+        method = known[method]
+    if isinstance(method, type) and issubclass(method, Method):
+        method = method()
+    if not isinstance(method, Method):
+        raise SettingError(
+            f"Expected a method's name or a settings object such as seewhy.methods.GradCam(); given {method!r}."
+        )
+    return method if layer is None else _with_layer(method, layer)
+
+
+def _with_layer(method: Method, layer: object) -> Method:
+    if "layer" not in method.settings():
+        raise LayerError(
+            f"layer= goes with class activation maps; {method.info.name} explains the input and has no layer. "
+            "Leave layer= out, or choose a method such as 'grad-cam'."
+        )
+    return type(method)(**{**method.settings(), "layer": layer})

@@ -1,0 +1,152 @@
+"""Model: what is explained. A network with its preprocessing, labels, output and layers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ..core import late
+from ..core.errors import LayerError, nearest
+from ..core.tree import Inputs
+from .kinds import OutputKind
+from .outputs import Selector
+from .preprocess import CallablePreprocessing, Preprocessing
+
+AnyPreprocessing = Preprocessing | CallablePreprocessing
+
+
+@dataclass(slots=True)
+class Memo:
+    """What was learned about a network, kept as long as the network lives and keeps its structure.
+
+    lock: one thread at a time. default_layer: what a class activation map uses, and why. calls: how often each
+    layer was called in a complete pass. dependent: True if rows of a batch influence each other, None if
+    not known yet. batches, copies: what the engine keeps about batch sizes and prepared copies.
+    """
+
+    structure: int = 0
+    lock: Any = field(default_factory=threading.RLock)
+    default_layer: tuple[str, str] | None = None
+    calls: dict[str, int] = field(default_factory=dict)
+    dependent: bool | None = None
+    batches: dict[Any, Any] = field(default_factory=dict)
+    copies: dict[Any, Any] = field(default_factory=dict)
+
+    def forget(self, structure: int) -> None:
+        """Drops what belongs to an earlier structure of the network."""
+        self.structure = structure
+        self.default_layer = None
+        self.dependent = None
+        for known in (self.calls, self.batches, self.copies):
+            known.clear()
+
+
+_memos: WeakKeyDictionary[nn.Module, Memo] = WeakKeyDictionary()
+_memos_lock = threading.Lock()
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Returns the network behind torch.compile, DataParallel and DistributedDataParallel."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(
+            module, (nn.DataParallel, nn.parallel.DistributedDataParallel)
+        ):
+            inner = module.module
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A network and what belongs to it. Made by `seewhy.load` and `seewhy.wrap`.
+
+    module: the network that passes run on. output: which part of its answer holds the scores.
+    kind: "logits", "multilabel-logits", "softmax", "sigmoid" or "value"; None is told from the output.
+    value_range: what black and white are in the input, per channel.
+    """
+
+    module: nn.Module
+    name: str
+    preprocessing: AnyPreprocessing | None = None
+    labels: tuple[str, ...] | None = None
+    output: Selector = None
+    kind: OutputKind | None = None
+    value_range: tuple[Tensor, Tensor] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def memo(self) -> Memo:
+        """What is known about the network; shared by all wrappers of one module."""
+        with _memos_lock:
+            return _memos.setdefault(self.module, Memo())
+
+    def refresh(self) -> None:
+        """Forgets what was learned if the network's structure has changed since."""
+        structure = hash(tuple((name, id(type(m))) for name, m in self.module.named_modules()))
+        memo = self.memo
+        with memo.lock:
+            if memo.structure != structure:
+                memo.forget(structure)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        for tensor in (*self.module.parameters(), *self.module.buffers()):
+            return tensor.device
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Floating type of the network's weights; None if it has none."""
+        for tensor in (*self.module.parameters(), *self.module.buffers()):
+            if tensor.is_floating_point():
+                return tensor.dtype
+        return None
+
+    def layers(self, x: Any = None) -> Any:
+        """Returns the table of layers: names, output shapes, the default layer of CAMs and why.
+
+        x: an input to trace; needed only where the preprocessing does not tell the size.
+        """
+        return late.call("layers", self, x)
+
+    def layer_name(self, layer: str | nn.Module) -> str:
+        """Returns the name of a layer given by name or as the module itself.
+
+        Raises LayerError, with the nearest names, if this network has no such layer.
+        """
+        names = [name for name, _ in self.module.named_modules() if name]
+        if isinstance(layer, nn.Module):
+            for name, module in self.module.named_modules():
+                if module is layer and name:
+                    return name
+            raise LayerError(
+                f"layer= must be a layer of this network; the given {type(layer).__name__} is not one of its "
+                f"{len(names)} layers (a layer of another model, or the network itself?). Name it: "
+                "model.layers() lists the names."
+            )
+        for prefix in ("", "module.", "_orig_mod."):
+            if layer.startswith(prefix) and layer[len(prefix) :] in names:
+                return layer[len(prefix) :]
+        known = "it has no layers" if not names else f"it has {len(names)}, such as {names[0]!r} or {names[-1]!r}"
+        raise LayerError(
+            f"layer= must name a layer of this network; given {layer!r}, and {known}.{nearest(layer, names)} "
+            "model.layers() lists them all."
+        )
+
+
+def call(module: nn.Module, inputs: Inputs) -> Any:
+    """Returns the network's answer: a tuple is passed as arguments, a dict as keywords."""
+    if isinstance(inputs, Tensor):
+        return module(inputs)
+    if isinstance(inputs, Mapping):
+        return module(**inputs)
+    return module(*inputs)

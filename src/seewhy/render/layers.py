@@ -1,0 +1,67 @@
+"""Pictures as they travel inside a page: photographs as JPEG, maps as palette PNG that a page can recolour."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .overlay import Picture, shrink
+from .scales import Array, Scale
+
+_SIGNAL_HEIGHT, _SIGNAL_WIDTH = 160, 480
+
+
+def photo_uri(picture: Picture, longest: int = 700) -> str:
+    """Returns the picture as a `data:` address, shrunk to `longest`; tiny ones stay exact (PNG)."""
+    small = Image.fromarray(shrink(picture, longest))
+    buffer = io.BytesIO()
+    if max(small.size) <= 128:
+        small.save(buffer, format="PNG")
+        return data_uri(buffer.getvalue(), "image/png")
+    small.save(buffer, format="JPEG", quality=88, optimize=True)
+    return data_uri(buffer.getvalue(), "image/jpeg")
+
+
+def map_uri(values: Array, scale: Scale, *, solid: bool) -> str:
+    """Returns the map as a `data:` address of a palette PNG.
+
+    Each pixel is its place on the scale (0..254; 255 for NaN), colours and alpha stand in the palette. So the
+    file is small, and another scale is another palette.
+    """
+    image = Image.fromarray(scale.index(values))  # grey, one byte a pixel: the palette makes it colours
+    palette = scale.palette(solid=solid)
+    image.putpalette(palette[:, :3].tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", transparency=palette[:, 3].tobytes())
+    return data_uri(buffer.getvalue(), "image/png")
+
+
+def bar_uri(scale: Scale) -> str:
+    """Returns the colours of a scale, from low to high, as a `data:` address of a PNG one pixel high."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(scale.palette()[None, :255, :3])).save(buffer, format="PNG")
+    return data_uri(buffer.getvalue(), "image/png")
+
+
+def signal(values: Array) -> Array:
+    """Returns a signal (L,) as a bar chart (160, at least 480): each bar holds its number, the ground NaN."""
+    shown = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = min(float(shown.min()), 0.0), max(float(shown.max()), 0.0)
+    size = max(high, -low)
+    if size == 0:
+        return np.full((_SIGNAL_HEIGHT, _SIGNAL_WIDTH), np.nan)
+    edges = np.linspace(high / size, low / size, _SIGNAL_HEIGHT + 1)
+    middle = ((edges[1:] + edges[:-1]) / 2)[:, None]
+    bars = (shown / size)[None, :]
+    filled = np.where(bars >= 0, (middle > 0) & (middle <= bars), (middle < 0) & (middle >= bars))
+    chart: NDArray[np.float64] = np.where(filled, shown[None, :], np.nan)
+    return np.repeat(chart, max(1, round(_SIGNAL_WIDTH / len(shown))), axis=1)
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Returns bytes as an address that needs no network."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

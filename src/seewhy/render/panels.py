@@ -1,0 +1,202 @@
+"""What is to be drawn of a record, decided once, so that figures and report cannot disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seewhy.core.attribution import Attribution, Reduce
+from seewhy.core.errors import SeewhyError, SettingError
+from seewhy.core.explanation import Explanation, Finding
+from seewhy.core.geometry import Geometry
+
+from .overlay import Picture, shrink, shrunk
+from .scales import Array, Scale, scale_for
+from .wording import error_text, method_facts, method_title, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One map with its words.
+
+    values: the numbers as the model's input is large, (H, W), or (L,) for a signal; None where the method failed.
+    drawn: the same brought to the size of `base`, NaN where the model saw nothing. base: the picture under it,
+    the explanation's `picture` or its `view`, as `ground` says.
+    """
+
+    method: str
+    title: str
+    target: str
+    layer: str = ""
+    values: Array | None = None
+    drawn: Array | None = None
+    base: Picture | None = None
+    ground: str = ""
+    signed: bool = False
+    units: str = ""
+    error: str = ""
+    findings: tuple[Finding, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What maps are drawn on: the original picture or what the model saw of it, and how large at most."""
+
+    picture: Picture | None = None
+    view: Picture | None = None
+    longest: int = 700
+
+    @property
+    def best(self) -> Picture | None:
+        """The picture that a reader recognises, shrunk for display."""
+        found = self.picture if self.picture is not None else self.view
+        return None if found is None else shrink(found, self.longest)
+
+
+def explanation_panels(explanation: Explanation, longest: int = 700) -> tuple[Panel, ...]:
+    """Returns the panels of an explanation: targets in order, within each the methods in the order asked for."""
+    ground = Ground(explanation.picture, explanation.view, longest)
+    keys = dict.fromkeys((*explanation.attributions, *explanation.errors))
+    targets = list(dict.fromkeys((*explanation.targets, *(target for _, target in keys))))
+    methods = list(explanation.methods)
+    ordered = sorted(keys, key=lambda key: (targets.index(key[1]), methods.index(key[0])))
+    return tuple(_explained(explanation, key, ground) for key in ordered)
+
+
+def _explained(explanation: Explanation, key: tuple[str, str], ground: Ground) -> Panel:
+    method, target = key
+    findings = tuple(explanation.findings.get(key, ()))
+    failed = Panel(method, method_title(method), plain(target), findings=findings)
+    if key not in explanation.attributions:
+        return replace(failed, error=error_text(explanation.errors[key]))
+    attribution = explanation.attributions[key]
+    if len(attribution) == 0:
+        return replace(failed, error="This record holds no rows: nothing was explained.")
+    try:
+        panel = attribution_panels(attribution, rows=(0,), grounds=(ground,))[0]
+    except SeewhyError as error:  # one map that cannot be drawn must not cost the reader all others
+        return replace(failed, error=error_text(error))
+    return replace(panel, target=plain(target), findings=findings)
+
+
+def attribution_panels(
+    attribution: Attribution,
+    *,
+    rows: Sequence[int],
+    grounds: Sequence[Ground],
+    reduce: Reduce | None = None,
+) -> tuple[Panel, ...]:
+    """Returns one panel for each row and attributed input; `grounds` has one entry for each of `rows`."""
+    found = attribution.heatmap(reduce)
+    maps: tuple[Tensor, ...] = found if isinstance(found, tuple) else (found,)
+    rule = reduce or attribution.reduce
+    common = Panel(
+        attribution.method,
+        plain(attribution.diagnostics.get("title") or method_title(attribution.method)),
+        "",
+        layer=plain(attribution.layer or ""),
+        signed=attribution.signed and rule != "absmax",
+        units=plain(attribution.units),
+        facts=method_facts(attribution),
+    )
+    panels = []
+    for row, ground in zip(rows, grounds, strict=True):
+        where = attribution.geometry[row] if row < len(attribution.geometry) and len(maps) == 1 else None
+        for part, values in enumerate(maps):
+            note = f"input {part + 1} of {len(maps)}" if len(maps) > 1 else ""
+            panels.append(_filled(replace(common, note=note), values[row], ground, where))
+    return tuple(panels)
+
+
+def _filled(panel: Panel, values: Tensor, ground: Ground, where: Geometry | None) -> Panel:
+    values = values.detach().cpu().double()
+    if values.dim() == 3:
+        strongest = int(values.abs().nan_to_num(0.0).sum((1, 2)).argmax())
+        note = f"slice {strongest + 1} of {len(values)}, the one with most evidence"
+        panel = replace(panel, note=", ".join(filter(None, (panel.note, note))))
+        values = values[strongest]
+    if values.dim() not in (1, 2) or not values.numel():
+        shape = " x ".join(map(str, values.shape)) or "a single number"
+        return replace(panel, error=f"Values of this form ({shape}) have no picture; read them in .values.")
+    numbers: Array = values.numpy()
+    if values.dim() == 1:
+        return replace(panel, values=numbers, drawn=numbers)
+    drawn, base, name = _placed(values, ground, where)
+    return replace(panel, values=numbers, drawn=drawn, base=base, ground=name)
+
+
+def _placed(values: Tensor, ground: Ground, where: Geometry | None) -> tuple[Array, Picture | None, str]:
+    """Returns the map on its picture's grid, that picture and its name: the original where the way to it is known."""
+    size = (int(values.shape[0]), int(values.shape[1]))
+    picture = ground.picture
+    if picture is not None and where is not None and where.original == picture.shape[:2]:
+        base = shrink(picture, ground.longest)
+        # As if the original had been this small: straight to the size that is shown, however large a photo is.
+        return _numpy(replace(where, original=base.shape[:2]).to_original(values)), base, "picture"
+    drawn = _fitted(values, shrunk(size, ground.longest))
+    for name, found in (("view", ground.view), ("picture", picture)):
+        if found is not None and found.shape[:2] == size:
+            return drawn, shrink(found, ground.longest), name
+    return drawn, None, ""
+
+
+def _fitted(values: Tensor, size: tuple[int, int]) -> Array:
+    given = (int(values.shape[0]), int(values.shape[1]))
+    if given == size:
+        return _numpy(values)
+    return _numpy(Geometry(size, given, (0, 0, *given)).to_original(values))
+
+
+def _numpy(values: Tensor) -> Array:
+    array: Array = values.to(torch.float64).numpy()
+    return array
+
+
+def panel_scales(
+    panels: Sequence[Panel], *, shared: bool = False, cmap: str | None = None, robust: bool = True
+) -> tuple[Scale | None, ...]:
+    """Returns each panel's scale, None where there is no map.
+
+    shared: one scale for all maps whose numbers mean the same (same units, or same method where units are not
+    stated; signed apart from unsigned), so that equal colours are equal numbers.
+    """
+    groups: dict[Any, list[int]] = {}
+    for index, panel in enumerate(panels):
+        if panel.values is not None:
+            key = (panel.signed, panel.units or panel.method) if shared else index
+            groups.setdefault(key, []).append(index)
+    scales: list[Scale | None] = [None] * len(panels)
+    for members in groups.values():
+        first = panels[members[0]]
+        maps = [panels[index].values for index in members]
+        scale = scale_for(maps, signed=first.signed, cmap=cmap, robust=robust, units=first.units)
+        for index in members:
+            scales[index] = scale
+    return tuple(scales)
+
+
+def as_picture(given: Any) -> NDArray[np.uint8]:
+    """Returns a picture as (H, W, 3) uint8: from an array (H, W), (H, W, 3) or (H, W, 4), or a PIL image.
+
+    Raises SettingError for anything else; floating-point pictures are not guessed at.
+    """
+    if hasattr(given, "convert"):
+        given = given.convert("RGB")
+    array = np.asarray(given)
+    if array.dtype == np.uint8 and array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4) or 0 in array.shape:
+        raise SettingError(
+            "picture takes an array (H, W, 3) of uint8 or a PIL image; given "
+            f"{type(given).__name__} {array.shape} of {array.dtype}. Convert it, for example with "
+            "(255 * x).round().astype('uint8')."
+        )
+    return np.ascontiguousarray(array[..., :3])

@@ -1,0 +1,234 @@
+"""The HTML report: one file that needs no network, no server and no library to be read in ten years."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from seewhy.core.errors import SettingError
+from seewhy.core.explanation import Explanation, Prediction
+
+from . import layers, overlay
+from .panels import Ground, Panel, explanation_panels, panel_scales
+from .scales import Scale
+from .wording import number, plain, provenance_facts
+
+_MAP_SIDE, _MANY_SIDE, _MANY = 480, 320, 6  # pixels; with more pictures than that, maps are smaller
+_FRAME_HEIGHT = 760
+
+
+def report_html(explanations: Sequence[Explanation]) -> str:
+    """Returns one self-contained HTML page on several explanations, with an index where there is more than one.
+
+    Raises SettingError if there is none.
+    """
+    if not explanations:
+        raise SettingError("A report needs at least one explanation; given none.")
+    return _page(explanations, embedded=False)
+
+
+def explanation_html(explanation: Explanation) -> str:
+    """Returns the explanation as an HTML fragment for notebooks.
+
+    The page sits in a sandboxed frame: its style does not leak into the notebook, nor the notebook's into it.
+    """
+    page = html.escape(_page([explanation], embedded=True), quote=True)
+    return (
+        f'<iframe title="Explanation of {html.escape(plain(explanation.source), quote=True)}" '
+        f'sandbox="allow-scripts" srcdoc="{page}" '
+        f'style="width:100%;height:{_FRAME_HEIGHT}px;border:0;resize:vertical;overflow:auto"></iframe>'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the page says about one map; `layer` is None where there is no map."""
+
+    panel: Panel
+    layer: str | None = None
+    bar: str = ""
+    own: dict[str, Any] | None = None
+    shared: dict[str, Any] | None = None
+    box: tuple[float, float, float, float] | None = None
+    aspect: str = "3 / 2"
+    crisp: bool = False
+    tip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What the page says about one explanation."""
+
+    number: int
+    source: str
+    model: str
+    grounds: dict[str, str]
+    picture: str
+    aspect: str
+    answers: tuple[tuple[str, str, float | None], ...]
+    scale: str
+    targets: tuple[tuple[str, tuple[Card, ...]], ...]
+    notes: tuple[str, ...]
+    provenance: tuple[tuple[str, str], ...]
+    maps: int
+    failed: int
+
+
+def _page(explanations: Sequence[Explanation], *, embedded: bool) -> str:
+    side = _MAP_SIDE if len(explanations) <= _MANY else _MANY_SIDE
+    panels = [explanation_panels(explanation, side) for explanation in explanations]
+    flat = [panel for group in panels for panel in group]
+    own = panel_scales(flat)
+    shared = panel_scales(flat, shared=True)
+    cards = iter([_card(panel, *pair) for panel, *pair in zip(flat, own, shared, strict=True)])
+    sections = [
+        _section(index, explanation, [next(cards) for _ in group])
+        for index, (explanation, group) in enumerate(zip(explanations, panels, strict=True))
+    ]
+    bars = {_bar(scale): scale for scale in own if scale is not None}
+    environment = _environment()
+    script = _source("report.js")
+    return environment.get_template("report.html.j2").render(
+        sections=sections,
+        title=_title(explanations),
+        embedded=embedded,
+        style=Markup(_source("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        bars={name: layers.bar_uri(scale) for name, scale in bars.items()},
+        palettes={name: _palette(scale) for name, scale in bars.items()},
+        mute=(1 - overlay.SATURATION, 1 - overlay.BRIGHTNESS, 1 - overlay.UNSEEN / overlay.BRIGHTNESS),
+    )
+
+
+def _title(explanations: Sequence[Explanation]) -> str:
+    if len(explanations) > 1:
+        return f"{len(explanations)} pictures explained"
+    first = explanations[0]
+    target = plain(next(iter(first.targets), ""))
+    if target:
+        return f"Why “{target}”?"
+    return f"Explanation of {plain(first.source)}" if plain(first.source) else "Explanation"
+
+
+def _section(index: int, explanation: Explanation, cards: Sequence[Card]) -> Section:
+    used = {card.panel.ground for card in cards if card.panel.ground}
+    pictures = {"picture": explanation.picture, "view": explanation.view}
+    best = Ground(explanation.picture, explanation.view).best
+    main = "picture" if explanation.picture is not None else "view" if best is not None else ""
+    grounds = {
+        name: layers.photo_uri(found)
+        for name, found in pictures.items()
+        if found is not None and (name in used or name == main)
+    }
+    targets = dict.fromkeys(card.panel.target for card in cards)
+    return Section(
+        number=index,
+        source=plain(explanation.source) or f"Picture {index + 1}",
+        model=plain(explanation.model),
+        grounds=grounds,
+        picture=main,
+        aspect="3 / 2" if best is None else f"{best.shape[1]} / {best.shape[0]}",
+        answers=_answers(explanation.prediction),
+        scale=explanation.prediction.scale if explanation.prediction else "",
+        targets=tuple((name, tuple(card for card in cards if card.panel.target == name)) for name in targets),
+        notes=tuple(plain(note) for note in explanation.notes),
+        provenance=provenance_facts(explanation.provenance),
+        maps=sum(card.layer is not None for card in cards),
+        failed=sum(card.layer is None for card in cards),
+    )
+
+
+def _answers(prediction: Prediction | None) -> tuple[tuple[str, str, float | None], ...]:
+    """Returns (label, score in words, share of the full bar or None where a bar would mean nothing)."""
+    if prediction is None:
+        return ()
+    probability = prediction.scale == "probability"
+    most = 1.0 if probability else max((answer.score for answer in prediction.top), default=0.0)
+    bars = most > 0 and all(0 <= answer.score <= most for answer in prediction.top)
+    return tuple(
+        (
+            plain(answer.label),
+            f"{answer.score:.1%}" if probability else number(answer.score),
+            round(100 * answer.score / most, 2) if bars else None,
+        )
+        for answer in prediction.top
+    )
+
+
+def _card(panel: Panel, own: Scale | None, shared: Scale | None) -> Card:
+    if panel.drawn is None or own is None or shared is None:
+        return Card(panel)
+    drawn = layers.signal(panel.drawn) if panel.drawn.ndim == 1 else panel.drawn
+    height, width = drawn.shape
+    seen = overlay.seen_box(drawn) if panel.base is not None else None
+    box = None
+    if seen is not None:
+        top, left, bottom, right = seen
+        if seen != (0, 0, height, width):
+            box = (100 * top / height, 100 * left / width, 100 - 100 * bottom / height, 100 - 100 * right / width)
+        holes = int(np.isnan(drawn[top:bottom, left:right]).sum())
+        if holes:
+            panel = replace(panel, note=f"{panel.note} no number at {holes} pixels, left without colour".strip())
+    return Card(
+        panel,
+        layer=layers.map_uri(drawn, own, solid=panel.base is None),
+        bar=_bar(own),
+        own=_facts(own),
+        shared=_facts(shared),
+        box=box,
+        aspect=f"{width} / {max(height, width // 8)}",
+        crisp=max(height, width) <= 96,
+        tip=_tip(panel),
+    )
+
+
+def _facts(scale: Scale) -> dict[str, Any]:
+    """Returns what the page needs to recolour a map and to relabel its colour bar."""
+    return {"low": scale.low, "high": scale.high, "ticks": scale.ticks(), "note": scale.note()}
+
+
+def _tip(panel: Panel) -> str:
+    about = f" for {panel.target}" if panel.target else ""
+    return f"Enlarge the map of {panel.title}{about}"
+
+
+def _bar(scale: Scale) -> str:
+    return f"{scale.kind}-{scale.cmap}"
+
+
+def _palette(scale: Scale) -> dict[str, str]:
+    """Returns the 255 colours with the overlay's alpha, base64, and where the neutral colour sits."""
+    colours = scale.palette(solid=False)[:255]
+    return {
+        "rgba": base64.b64encode(colours.tobytes()).decode(),
+        "neutral": "0.5" if scale.kind == "diverging" else "0",
+    }
+
+
+@cache
+def _environment() -> Environment:
+    # Everything that users, files and models name is escaped; nothing of theirs is ever marked safe.
+    return Environment(
+        loader=PackageLoader("seewhy.render", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _source(name: str) -> str:
+    environment = _environment()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]

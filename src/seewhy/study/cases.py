@@ -1,0 +1,114 @@
+"""From the user's input to cases: one row each, checked, with an id made from its content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core import tree
+from ..core.errors import InputError, InputTypeError, NotFiniteError
+from ..core.rows import Case, Facts
+from ..models.images import open_picture
+from ..models.model import Model
+
+
+def cases(model: Model, x: Any, seed: int) -> list[Case]:
+    """Returns a case for each row of `x`: a tensor, array, picture, or a tuple or dict of tensors.
+
+    All floating-point leaves are attributed. Raises InputTypeError or InputError for what cannot be explained.
+    """
+    inputs = as_inputs(model, x)
+    leaves = tree.leaves(inputs)
+    attributed = tuple(path for path, leaf in leaves.items() if leaf.is_floating_point())
+    _check(model, leaves, attributed)
+    facts = Facts(model.value_range)
+    rows = [tree.take(inputs, slice(row, row + 1)) for row in range(tree.row_count(inputs))]
+    return [Case(content_id(row, model), row, attributed, seed, facts) for row in rows]
+
+
+def as_inputs(model: Model, x: Any) -> tree.Inputs:
+    """Returns `x` as a tree of tensors; arrays become tensors, pictures go through the preprocessing."""
+    if isinstance(x, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(x))
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, Mapping):
+        return {name: _part(model, value) for name, value in x.items()}
+    if isinstance(x, (tuple, list)):
+        return tuple(_part(model, part) for part in x)
+    if hasattr(x, "convert") and hasattr(x, "size"):
+        if model.preprocessing is None:
+            raise InputTypeError(
+                "Expected a tensor: this model has no preprocessing, so a picture cannot be turned into its input. "
+                "Give the tensor, or seewhy.wrap(network, preprocess=...)."
+            )
+        return model.preprocessing(open_picture(x))
+    raise InputTypeError(
+        f"x must be a tensor (N, C, H, W), an array, or a tuple or dict of them; given {type(x).__name__}. Image files "
+        "go to seewhy.explain."
+    )
+
+
+def _part(model: Model, part: Any) -> tree.Inputs:
+    """Returns one of several inputs; flags and numbers are constants."""
+    return part if isinstance(part, (bool, int, float, type(None))) else as_inputs(model, part)
+
+
+def _check(model: Model, leaves: Mapping[str, Tensor], attributed: tuple[str, ...]) -> None:
+    if not leaves:
+        raise InputTypeError("x must hold at least one tensor; given none.")
+    counts = {path: len(leaf) for path, leaf in leaves.items() if leaf.dim()}
+    if len(set(counts.values())) > 1:
+        raise InputError(f"All inputs must have the same number of rows on axis 0; given {counts}.")
+    for path, leaf in leaves.items():
+        name = f"x[{path!r}]" if path else "x"
+        if leaf.is_complex():
+            raise InputTypeError(
+                f"{name} must be real; given {leaf.dtype}. Explain its real and imaginary parts as two channels."
+            )
+        if leaf.dim() == 0:
+            raise InputError(f"{name} must have a batch axis; given a single number. Use {name}[None].")
+        if leaf.is_floating_point() and leaf.numel() and not bool(torch.isfinite(leaf).all()):
+            bad = int((~torch.isfinite(leaf)).sum())
+            what = "NaN" if bool(torch.isnan(leaf).any()) else "infinite values"
+            raise NotFiniteError(
+                f"{name} must be finite; it holds {what} in {bad} of {leaf.numel()} places. Clean the input first."
+            )
+    if not attributed:
+        kinds = ", ".join(f"{path or 'x'}: {leaf.dtype}" for path, leaf in leaves.items())
+        raise InputTypeError(
+            f"x must hold floating-point values to attribute to; given {kinds}. Scale a picture as the network "
+            "expects it (x.float() / 255 and its normalisation)."
+        )
+    if len(leaves) == 1:
+        _check_batch_axis(model, next(iter(leaves.values())))
+
+
+def _check_batch_axis(model: Model, x: Tensor) -> None:
+    """Raises InputError where a convolutional network is given a picture without its batch axis.
+
+    torch's convolutions take that silently, and the first axis would be explained as the batch.
+    """
+    places = {
+        dims
+        for dims, kinds in ((1, nn.Conv1d), (2, nn.Conv2d), (3, nn.Conv3d))
+        if any(isinstance(module, kinds) for module in model.module.modules())
+    }
+    if len(places) == 1 and x.dim() == next(iter(places)) + 1:
+        axes = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}[next(iter(places))]
+        raise InputError(f"x must have a batch axis, {axes}; given shape {tuple(x.shape)}. Use x[None].")
+
+
+def content_id(row: tree.Inputs, model: Model) -> str:
+    """Returns an id made from one row's content and how pictures are preprocessed."""
+    digest = hashlib.blake2b(getattr(model.preprocessing, "key", "").encode(), digest_size=16)
+    for path, leaf in tree.leaves(row).items():
+        digest.update(f"{path}:{leaf.dtype}:{tuple(leaf.shape)};".encode())
+        raw = leaf.detach().cpu().contiguous()
+        digest.update(raw.view(torch.uint8).numpy().tobytes() if raw.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,28 @@
+"""Binds what records can do to the parts that do it; see `core.late`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.late import bind
+from .attribute import attribute
+from .layers import layers
+
+
+def bind_all() -> None:
+    """Binds every late name. Called once, when the package is imported."""
+    bind("attribute", attribute)
+    bind("layers", layers)
+    for name in ("plot_attribution", "plot_explanation", "save_explanation", "explanation_html"):
+        bind(name, _rendered(name))
+
+
+def _rendered(name: str) -> Any:
+    """Returns a function that imports the renderer only when it is first needed: matplotlib is slow to import."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        from .. import render
+
+        return getattr(render, name)(*args, **options)
+
+    return call

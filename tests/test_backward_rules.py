@@ -1,4 +1,4 @@
-"""Guided backpropagation and deconvnet against closed forms, hand-written backward passes, twins and captum."""
+"""Guided backpropagation and deconvnet against closed forms, backward passes by hand, twins and captum."""
 
 from __future__ import annotations
 
@@ -157,7 +157,9 @@ ACTIVATIONS: list[tuple[str, Slope, list[Callable], list[Callable]]] = [
     ("softplus", lambda x: sigmoid(2 * x), [nn.Softplus(2.0), lambda x: F.softplus(x, 2.0)], []),
 ]
 SPELLINGS = [
-    pytest.param(name, slope, function, overwrites, id=f"{name}-{number}-{'in' if overwrites else 'out'}-{at}")
+    pytest.param(
+        name, slope, function, overwrites, id=f"{name}-{number}-{'in' if overwrites else 'out'}-{at}"
+    )
     for number, (name, slope, pure, mutating) in enumerate(ACTIVATIONS)
     for overwrites, functions in ((False, pure), (True, mutating))
     for at, function in enumerate(functions)
@@ -167,7 +169,9 @@ SPELLINGS = [
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("name", "slope", "function", "overwrites"), SPELLINGS)
 def test_one_neuron_follows_the_closed_form(name, slope, function, overwrites, kind) -> None:
-    points = torch.tensor([-7.0, -3.1, -1.3, -0.4, -1e-3, 1e-3, 0.4, 0.9, 2.0, 5.9, 6.1, 9.0], dtype=torch.float64)
+    points = torch.tensor(
+        [-7.0, -3.1, -1.3, -0.4, -1e-3, 1e-3, 0.4, 0.9, 2.0, 5.9, 6.1, 9.0], dtype=torch.float64
+    )
     expected_value = function(points.clone())
     for sign in (1.0, -1.0):
         incoming = sign * torch.linspace(0.5, 2.0, len(points), dtype=torch.float64)
@@ -185,7 +189,16 @@ def test_one_neuron_follows_the_closed_form(name, slope, function, overwrites, k
         assert (rule.sites, rule.suspects) == ({name: 1}, {})
 
 
-NOT_RECTIFIERS = [torch.sigmoid, torch.tanh, F.hardsigmoid, F.logsigmoid, F.softsign, F.glu, F.hardshrink, torch.abs]
+NOT_RECTIFIERS = [
+    torch.sigmoid,
+    torch.tanh,
+    F.hardsigmoid,
+    F.logsigmoid,
+    F.softsign,
+    F.glu,
+    F.hardshrink,
+    torch.abs,
+]
 
 
 @pytest.mark.parametrize("function", NOT_RECTIFIERS)
@@ -198,7 +211,7 @@ def test_what_does_not_rectify_keeps_its_gradient(function) -> None:
     assert (rule.sites, rule.suspects) == ({}, {})
 
 
-# ------------------------------------------------------------------------------------------------ whole networks
+# ------------------------------------------------------------------ whole networks
 
 
 def residual(x: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -327,7 +340,9 @@ def test_modules_functions_methods_and_in_place_twins_agree_bit_for_bit(kind) ->
             net = TwinNet(style, in_place)
             net.load_state_dict(first.state_dict())
             if not in_place:
-                net.forward = lambda at, net=net: net.c((net.gate(net.b(net.gate(net.a(at)))) * 2).mean((2, 3)))
+                net.forward = lambda at, net=net: net.c(
+                    (net.gate(net.b(net.gate(net.a(at)))) * 2).mean((2, 3))
+                )
                 maps.append(ruled(kind, net, x))
             elif kind == "guided":
                 # `x *= 2` overwrites what ReLU keeps: an error with the rule exactly as without it
@@ -372,9 +387,7 @@ def test_inner_activations_and_repeated_backward_passes() -> None:
         pre = F.conv2d(x, a)
         h = F.relu(pre)
         logits = F.relu(F.conv2d(h, b)).mean((2, 3)) @ c
-    expected_h = F.conv_transpose2d(
-        (F.conv2d(h, b) > 0) * (c[:, 1].clamp(min=0) / 4)[None, :, None, None], b
-    )
+    expected_h = F.conv_transpose2d((F.conv2d(h, b) > 0) * (c[:, 1].clamp(min=0) / 4)[None, :, None, None], b)
     expected_x = F.conv_transpose2d((pre > 0) * expected_h.clamp(min=0), a)
     for _ in range(2):
         gx, gh = torch.autograd.grad(logits[0, 1], [x, h], retain_graph=True)
@@ -384,27 +397,33 @@ def test_inner_activations_and_repeated_backward_passes() -> None:
     assert not torch.equal(other, gx)
 
 
-@pytest.mark.parametrize("function", [F.relu, F.relu6, F.silu, F.mish, F.gelu, F.hardswish, F.softplus, F.elu])
+@pytest.mark.parametrize(
+    "function", [F.relu, F.relu6, F.silu, F.mish, F.gelu, F.hardswish, F.softplus, F.elu]
+)
 def test_the_rule_can_itself_be_differentiated(function) -> None:
     # d/dx of max(g, 0) * max(phi', 0) with g = 2 is 2 * phi'' where phi' > 0: checked by central differences
     x = torch.tensor([-2.5, -0.6, 0.3, 1.7, 7.0], dtype=torch.float64).requires_grad_()
 
     def passed(at: Tensor, create_graph: bool) -> Tensor:
         with BackwardRule("guided"):
-            return torch.autograd.grad(function(at), at, torch.full_like(at, 2.0), create_graph=create_graph)[0]
+            return torch.autograd.grad(function(at), at, torch.full_like(at, 2.0), create_graph=create_graph)[
+                0
+            ]
 
     first = passed(x, True)
     curvature = torch.autograd.grad(first.sum(), x)[0] if first.requires_grad else torch.zeros_like(x)
     step = 1e-5
     up, down = ((x.detach() + s * step).requires_grad_() for s in (1, -1))
-    torch.testing.assert_close(curvature, (passed(up, False) - passed(down, False)) / (2 * step), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        curvature, (passed(up, False) - passed(down, False)) / (2 * step), atol=1e-6, rtol=1e-6
+    )
 
 
-# ------------------------------------------------------------------------------------------------------- captum
+# ------------------------------------------------------------------ captum
 
 
 def out_of_place(model: nn.Module) -> nn.Module:
-    """A twin whose every ReLU call has a module of its own and overwrites nothing: what captum can be trusted with."""
+    """A twin whose ReLUs overwrite nothing, which is where captum can be trusted."""
     twin = copy.deepcopy(model)
     for module in twin.modules():
         if isinstance(module, nn.ReLU):
@@ -414,9 +433,16 @@ def out_of_place(model: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_captum_agrees_on_vgg11_with_in_place_relus(kind) -> None:
-    torchvision = pytest.importorskip("torchvision")
+    vgg = pytest.importorskip("torchvision.models.vgg")
     torch.manual_seed(0)
-    model = torchvision.models.vgg11(num_classes=7).eval()
+    tail = [
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(512, 64),
+        nn.ReLU(inplace=True),
+        nn.Linear(64, 7),
+    ]
+    model = nn.Sequential(vgg.make_layers(vgg.cfgs["A"]), *tail).eval()
     x = picture(1, 3, 48, 48, dtype=torch.float32)
     oracle = (GuidedBackprop if kind == "guided" else Deconvolution)(out_of_place(model))
     with warnings.catch_warnings():
@@ -445,7 +471,7 @@ def test_captum_agrees_on_resnet18_whose_relus_are_used_twice(kind) -> None:
     assert rule.suspects == {}
 
 
-# --------------------------------------------------------------------------------------------- EfficientNet-Lite0
+# ------------------------------------------------------------------ EfficientNet-Lite0
 
 
 class GuidedRelu6(torch.autograd.Function):
@@ -507,9 +533,13 @@ def kept_bytes() -> Iterator[dict[int, int]]:
         yield kept
 
 
-@pytest.mark.parametrize("act", [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.ReLU6(inplace=True), nn.SiLU()])
+@pytest.mark.parametrize(
+    "act", [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.ReLU6(inplace=True), nn.SiLU()]
+)
 def test_no_more_is_kept_than_by_the_plain_pass(act) -> None:
-    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), act, nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), act).eval()
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), act, nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), act
+    ).eval()
     x = picture(1, 3, 16, 16, dtype=torch.float32).requires_grad_()
     with kept_bytes() as plain:
         first = net(x)
@@ -519,7 +549,7 @@ def test_no_more_is_kept_than_by_the_plain_pass(act) -> None:
     assert torch.equal(first, second)
 
 
-# ------------------------------------------------------------------------------------------------------- suspects
+# ------------------------------------------------------------------ suspects
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -574,7 +604,10 @@ HAND_WRITTEN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "mask to": (lambda x: x * (x > 0).to(x.dtype), "x * (x > 0)"),
     "mask type_as": (lambda x: x * torch.gt(x, 0).type_as(x), "x * (x > 0)"),
     "mask zeros": (lambda x: x * (x > torch.zeros_like(x)), "x * (x > 0)"),
-    "mask reversed": (lambda x: x * (0 < x), "x * (x > 0)"),
+    "mask reversed": (
+        lambda x: x * (0 < x),  # noqa: SIM300
+        "x * (x > 0)",
+    ),
     "mask in place": (lambda x: (x + 0.0).mul_(x > 0), "x * (x > 0)"),
     "mask no_grad": (by_mask_without_grad, "x * (x > 0)"),
     "heaviside": (lambda x: x * torch.heaviside(x.detach(), torch.zeros(1)), "x * heaviside(x)"),
@@ -626,8 +659,10 @@ ORDINARY: dict[str, Callable[[Tensor], Tensor]] = {
     "norm clamp": lambda x: x / x.norm(dim=1, keepdim=True).clamp(min=1e-12),
     "norm where": lambda x: torch.where(x > 1e-8, x, 1e-8),
     "softmax": lambda x: F.softmax(x, 1),
-    "softmax by hand": lambda x: (x - x.max(1, keepdim=True).values).exp()
-    / (x - x.max(1, keepdim=True).values).exp().sum(1, keepdim=True),
+    "softmax by hand": lambda x: (
+        (x - x.max(1, keepdim=True).values).exp()
+        / (x - x.max(1, keepdim=True).values).exp().sum(1, keepdim=True)
+    ),
     "layer norm": lambda x: F.layer_norm(x, x.shape[1:]),
     "layer norm by hand": layer_norm,
     "max pool": lambda x: F.max_pool2d(x, 2),
@@ -699,7 +734,7 @@ def test_timm_in_place_swish_is_reported() -> None:
     assert rule.suspects == {"x * sigmoid(x)": 1}
 
 
-# ------------------------------------------------------------------------------------------ contexts and refusals
+# ------------------------------------------------------------------ contexts and refusals
 
 
 def test_no_grad_only_computes_the_value() -> None:
@@ -833,7 +868,9 @@ def scripted_relu(x: Tensor) -> Tensor:
 def test_names_of_views() -> None:
     assert view_context("guided-backprop").kind == "guided"
     assert view_context("deconvnet").kind == "deconvnet"
-    with pytest.raises(SettingError, match=r"'guided-backprop' or 'deconvnet', got 'guided-backprob'.*Did you mean"):
+    with pytest.raises(
+        SettingError, match=r"'guided-backprop' or 'deconvnet', got 'guided-backprob'.*Did you mean"
+    ):
         view_context("guided-backprob")
     with pytest.raises(SettingError, match=r"'guided' or 'deconvnet', got 'guide'. Did you mean 'guided'"):
         BackwardRule("guide")  # type: ignore[arg-type]

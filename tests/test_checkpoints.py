@@ -331,6 +331,16 @@ def test_all_that_is_wrong_is_listed_and_nothing_is_loaded() -> None:
     assert holds(module, before)
 
 
+def test_one_missing_entry_is_enough_to_load_nothing() -> None:
+    module = network()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    state = other_state()
+    del state["conv.bias"]
+    with pytest.raises(ModelFileError, match=r"1 missing \(conv.bias\)"):
+        apply_checkpoint(module, state, "net")
+    assert holds(module, before)
+
+
 def test_whole_numbers_are_no_weights() -> None:
     module = network()
     before = {key: value.clone() for key, value in module.state_dict().items()}

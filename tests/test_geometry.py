@@ -65,7 +65,10 @@ def test_a_blob_comes_back_within_a_pixel(
     top, left, height, width = crop
     rows, columns = torch.arange(height)[:, None] + 0.5, torch.arange(width)[None, :] + 0.5
     scale = [resized[i] / original[i] for i in (0, 1)]
-    low = [max(0, start) + 0.2 * min(n, length) for start, n, length in zip(crop, resized, crop[2:], strict=False)]
+    low = [
+        max(0, start) + 0.2 * min(n, length)
+        for start, n, length in zip(crop, resized, crop[2:], strict=False)
+    ]
     for share in (0.0, 0.37, 0.8):
         # The blob's centre in the resized picture, and hence in the photograph (edges at 0 and at the size).
         y, x = (low[i] + share * 0.6 * min(resized[i], crop[2 + i]) for i in (0, 1))
@@ -133,7 +136,7 @@ def test_gradients_and_autocast_do_not_disturb_it() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         back = geometry.to_original(values)
     assert torch.equal(back, geometry.to_original(values))
-    back.sum().backward()
+    torch.autograd.backward(back.sum())
     torch.testing.assert_close(values.grad, torch.full((60, 80), 0.01))
 
 

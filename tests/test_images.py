@@ -46,6 +46,13 @@ def refused(source: Any, *words: str) -> str:
     return message
 
 
+def opened_or_refused(content: bytes) -> Picture | str:
+    try:
+        return open_picture(content)
+    except ImageFileError as error:
+        return str(error)
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG that claims a size and holds nearly nothing."""
 
@@ -53,10 +60,15 @@ def png_header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
 
 
-# ---------------------------------------------------------------------------------------------- what opens, and how
+# ---------------------------------------------------------------------------------------- what opens, and how
 
 
 def test_every_way_of_giving_a_picture_gives_the_same_one(tmp_path: Path) -> None:
@@ -84,8 +96,8 @@ def test_a_picture_cannot_be_changed_and_does_not_change_the_users_array() -> No
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        ("PNG", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("PPM", {}), ("QOI", {}),
-        ("WEBP", {"lossless": True}), ("JPEG2000", {"irreversible": False}),
+        ("PNG", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("PPM", {}),
+        ("QOI", {}), ("WEBP", {"lossless": True}), ("JPEG2000", {"irreversible": False}),
     ],
 )  # fmt: skip
 def test_lossless_formats_come_back_exactly(kind: str, options: dict[str, Any]) -> None:
@@ -98,7 +110,9 @@ def test_wrong_extension_loads_by_content(tmp_path: Path) -> None:
     assert np.abs(open_picture(path).pixels.astype(int) - CAT).mean() < 4
 
 
-@pytest.mark.parametrize("name", ["Füchse_狐_é.jpg", "with space.jpg", "new\nline.jpg", "\x1b[31mred.jpg", "no_extension"])
+@pytest.mark.parametrize(
+    "name", ["Füchse_狐_é.jpg", "with space.jpg", "new\nline.jpg", "\x1b[31mred.jpg", "no_extension"]
+)
 def test_odd_names(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(saved(cat(), "JPEG"))
@@ -124,13 +138,15 @@ def test_names_that_are_no_unicode(tmp_path: Path) -> None:
 
 
 def test_cmyk_has_the_right_colours() -> None:
-    colours = np.repeat(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]]], np.uint8), 32, axis=1)
+    colours = np.repeat(
+        np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]]], np.uint8), 32, axis=1
+    )
     colours = np.repeat(colours, 32, axis=0)
     adobe = saved(Image.fromarray(colours).convert("CMYK"), "JPEG", quality=100, subsampling=0)
     marker = adobe.index(b"\xff\xee")
     length = struct.unpack(">H", adobe[marker + 2 : marker + 4])[0]
     assert adobe[marker + 4 : marker + 9] == b"Adobe"
-    # Adobe stores 255 - ink. Without its marker the numbers are ink, so the same pixels must come out inverted.
+    # Adobe stores 255 - ink. Without its marker the numbers are ink: the same colours need inverted numbers.
     plain_ink = Image.fromarray(255 - np.array(Image.fromarray(colours).convert("CMYK")), mode=None)
     plain_ink = Image.frombytes("CMYK", plain_ink.size, plain_ink.tobytes())
     stored = saved(plain_ink, "JPEG", quality=100, subsampling=0)
@@ -176,7 +192,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     path = tmp_path / "gray16.png"
     Image.fromarray(values).save(path)
     expected = np.rint(values / 257)[:, :, None].repeat(3, axis=2)
-    sources = {
+    sources: dict[str, Any] = {
         "I;16 file": path,
         "I;16": Image.fromarray(values),
         "I;16B": Image.frombytes("I;16B", (100, 60), values.astype(">u2").tobytes()),
@@ -303,7 +319,7 @@ def test_colour_profiles_are_ignored() -> None:
     assert np.array_equal(open_picture(saved(cat(), "PNG", icc_profile=b"rubbish")).pixels, CAT)
 
 
-# ------------------------------------------------------------------------------------------------- what is refused
+# -------------------------------------------------------------------------------------------- what is refused
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
@@ -319,10 +335,11 @@ def test_a_cut_off_file_is_never_half_a_picture(
         path.write_bytes(content[:length])
         refused(path, path.name, "truncated")
     for missing in range(1, 14):  # what ends a file may be missing where every pixel is there
-        try:
-            assert np.array_equal(open_picture(content[:-missing]).pixels, whole)
-        except ImageFileError as error:
-            assert "truncated" in str(error)
+        outcome = opened_or_refused(content[:-missing])
+        if isinstance(outcome, Picture):
+            assert np.array_equal(outcome.pixels, whole)
+        else:
+            assert "truncated" in outcome
     assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
 
 
@@ -484,18 +501,22 @@ def test_damaged_headers_raise_nothing_else() -> None:
             broken = content.copy()
             where = generator.integers(0, min(80, len(broken)), size=generator.integers(1, 6))
             broken[where] = generator.integers(0, 256, size=len(where))
-            try:
-                assert open_picture(broken.tobytes()).pixels.ndim == 3
-            except ImageFileError as error:
-                assert "\n" not in str(error)
+            outcome = opened_or_refused(broken.tobytes())
+            assert isinstance(outcome, Picture) or "\n" not in outcome
 
 
-# ---------------------------------------------------------------------------------------------------------- arrays
+# ----------------------------------------------------------------------------------------------------- arrays
 
 
 def test_arrays_of_every_kind_that_is_taken() -> None:
     grey = np.asarray(cat().convert("L"))
-    for array in (grey, grey[:, :, None], grey / 255, (grey / 255).astype(np.float16), grey.astype(">u2") * 257):
+    for array in (
+        grey,
+        grey[:, :, None],
+        grey / 255,
+        (grey / 255).astype(np.float16),
+        grey.astype(">u2") * 257,
+    ):
         assert np.array_equal(open_picture(array).pixels, grey[:, :, None].repeat(3, axis=2))
     assert np.array_equal(open_picture(CAT[::-1, ::2]).pixels, CAT[::-1, ::2])
     assert np.array_equal(open_picture(np.asfortranarray(CAT)).pixels, CAT)

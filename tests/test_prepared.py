@@ -810,6 +810,7 @@ def test_a_change_is_noticed(name: str) -> None:
     assert checksum(net) != before
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage:UserWarning")  # torch's own, on copying a quantised tensor
 def test_a_checksum_depends_on_content_alone() -> None:
     net = checked()
     before = checksum(net)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from typing import Any
@@ -20,7 +21,8 @@ from torchvision.transforms import v2
 
 from seewhy.core.errors import InputError, InputTypeError, NotFiniteError, SettingError
 from seewhy.models.images import Picture, open_picture
-from seewhy.models.preprocess import CallablePreprocessing, Preprocessing
+from seewhy.models.preprocess import Preprocessing
+from seewhy.models.transforms import CallablePreprocessing
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PLAIN = transforms.Compose(
@@ -33,13 +35,15 @@ PLAIN = transforms.Compose(
 )
 
 
-def pictures() -> list[Picture]:
-    tall = np.ascontiguousarray(data.coffee().transpose(1, 0, 2))[:, 20:351]
-    return [open_picture(array) for array in (data.chelsea(), data.coffee(), tall, data.chelsea()[:90, :41])]
+@functools.cache
+def pictures() -> tuple[Picture, ...]:
+    chelsea, coffee = data.chelsea(), data.coffee()
+    tall = np.ascontiguousarray(coffee.transpose(1, 0, 2))[:, 20:351]
+    return tuple(open_picture(array) for array in (chelsea, coffee, tall, chelsea[:90, :41]))
 
 
-def same_as(preprocessing: Preprocessing, transform: Any) -> None:
-    for picture in pictures():
+def same_as(preprocessing: Preprocessing, transform: Any, which: slice = slice(None)) -> None:
+    for picture in pictures()[which]:
         expected = transform(Image.fromarray(picture.pixels)).unsqueeze(0)
         x = preprocessing(picture)
         assert x.dtype == torch.float32
@@ -47,7 +51,7 @@ def same_as(preprocessing: Preprocessing, transform: Any) -> None:
         assert torch.equal(x, expected)
 
 
-# ----------------------------------------------------------------------------------------------- the libraries' own
+# ----------------------------------------------------------------------------------------- the libraries' own
 
 
 def test_timms_efficientnet_lite0() -> None:
@@ -58,22 +62,21 @@ def test_timms_efficientnet_lite0() -> None:
     assert (preprocessing.resize, preprocessing.crop) == (256, (224, 224))
 
 
-@pytest.mark.parametrize("mode", ["center", "squash", "border", None])
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
 @pytest.mark.parametrize("size", [(224, 224), (192, 256), (256, 160)])
-@pytest.mark.parametrize(("share", "interpolation"), [(0.875, "bilinear"), (1.0, "bicubic"), (0.95, "lanczos")])
-def test_timms_other_ways_to_crop(
-    mode: str | None, size: tuple[int, int], share: float, interpolation: str
-) -> None:
+@pytest.mark.parametrize(("share", "interpolation"), [(0.875, "bilinear"), (1.0, "bicubic")])
+def test_timms_other_ways_to_crop(mode: str, size: tuple[int, int], share: float, interpolation: str) -> None:
     config = {
         "input_size": (3, *size), "crop_mode": mode, "crop_pct": share, "interpolation": interpolation,
         "mean": IMAGENET[0], "std": IMAGENET[1],
     }  # fmt: skip
-    same_as(Preprocessing.from_timm(config), timm.data.create_transform(**config, is_training=False))
+    transform = timm.data.create_transform(**config, is_training=False)
+    same_as(Preprocessing.from_timm(config), transform, slice(2, 4))
 
 
 def test_timms_defaults_and_refusals() -> None:
     same_as(Preprocessing.from_timm({}), timm.data.create_transform(224, is_training=False))
-    with pytest.raises(SettingError, match="crop_mode must be one of .*'centre'.*Did you mean 'center'"):
+    with pytest.raises(SettingError, match=r"crop_mode must be one of .*'centre'.*Did you mean 'center'"):
         Preprocessing.from_timm({"crop_mode": "centre"})
     with pytest.raises(SettingError, match="input_size"):
         Preprocessing.from_timm({"input_size": (224, 224)})
@@ -100,6 +103,7 @@ def test_torchvisions_weights(weights: Any) -> None:
         models.video.R3D_18_Weights.KINETICS400_V1,
         PLAIN,
         "IMAGENET1K_V1",
+        lambda image: image,
         None,
     ],
 )
@@ -130,7 +134,7 @@ def test_it_does_not_depend_on_the_default_dtype_or_the_callers_modes() -> None:
         assert torch.equal(preprocessing(picture), expected)
 
 
-# ----------------------------------------------------------------------------------------------------- the way back
+# ----------------------------------------------------------------------------------------------- the way back
 
 
 @given(
@@ -140,9 +144,7 @@ def test_it_does_not_depend_on_the_default_dtype_or_the_callers_modes() -> None:
     fit=st.sampled_from(["squash", "cover", "contain"]),
 )
 @settings(max_examples=60, deadline=None)
-def test_geometry_says_where_the_crop_lies(
-    size: tuple[int, int], resize: Any, crop: Any, fit: str
-) -> None:
+def test_geometry_says_where_the_crop_lies(size: tuple[int, int], resize: Any, crop: Any, fit: str) -> None:
     """White padding shows the crop's box exactly, and the input's shape is the crop's."""
     preprocessing = Preprocessing(resize, crop, (0.0,) * 3, (1.0,) * 3, fit=fit, fill=(255, 255, 255))
     picture = Picture(np.zeros((*size, 3), np.uint8), "black")
@@ -180,7 +182,10 @@ def test_a_blob_in_the_photograph_comes_back_where_it_was(preprocessing: Any, sh
         assert geometry is not None
         inside = torch.zeros_like(seen)
         top, left = geometry.crop[:2]
-        area = slice(max(0, -top), geometry.resized[0] - top), slice(max(0, -left), geometry.resized[1] - left)
+        area = (
+            slice(max(0, -top), geometry.resized[0] - top),
+            slice(max(0, -left), geometry.resized[1] - left),
+        )
         inside[area] = (seen - seen[area].min())[area]
         back = geometry.to_original(inside).nan_to_num().clamp(min=0)
         weights = (back / back.sum()).numpy()
@@ -210,11 +215,14 @@ def test_one_pixel_fills_the_input() -> None:
     assert torch.equal(preprocessing.geometry(picture).to_original(torch.ones(224, 224)), torch.ones(1, 1))
 
 
-# ------------------------------------------------------------------------------------- range, showing, key, settings
+# ------------------------------------------------------------------------------ range, showing, key, settings
 
 
 def test_value_range_is_black_and_white() -> None:
-    for preprocessing in (Preprocessing(None, None, *IMAGENET), Preprocessing(8, None, (0.5,), (0.2,), channels=1)):
+    for preprocessing in (
+        Preprocessing(None, None, *IMAGENET),
+        Preprocessing(8, None, (0.5,), (0.2,), channels=1),
+    ):
         for level, bound in zip((0, 255), preprocessing.value_range, strict=True):
             x = preprocessing(open_picture(np.full((9, 9, 3), level, np.uint8)))
             assert torch.equal(x[0, :, 0, 0], bound)
@@ -287,16 +295,18 @@ def test_settings_that_make_no_sense(change: dict[str, Any], words: str) -> None
         Preprocessing(**(base | change))
 
 
-# ---------------------------------------------------------------------------------------------- a function of the user
+# ------------------------------------------------------------------------------------- a function of the user
 
 
 def test_a_compose_tells_its_geometry_and_range() -> None:
     twin = Preprocessing(64, (56, 48), *IMAGENET)
     newer = v2.Compose(
-        [v2.ToImage(), v2.Resize(64, antialias=True), v2.CenterCrop((56, 48)), v2.ToDtype(torch.float32, scale=True),
-         v2.Normalize(*IMAGENET)]
+        [v2.ToImage(), v2.Resize(64, antialias=True), v2.CenterCrop((56, 48)),
+         v2.ToDtype(torch.float32, scale=True), v2.Normalize(*IMAGENET)]
     )  # fmt: skip
-    nested = transforms.Compose([nn.Sequential(*PLAIN.transforms[:2]), transforms.Compose(PLAIN.transforms[2:])])
+    nested = transforms.Compose(
+        [nn.Sequential(*PLAIN.transforms[:2]), transforms.Compose(PLAIN.transforms[2:])]
+    )
     timms = timm.data.create_transform((3, 56, 48), crop_pct=0.875, is_training=False)
     for function in (PLAIN, newer, nested, timms, models.MobileNet_V2_Weights.IMAGENET1K_V1.transforms()):
         preprocessing = CallablePreprocessing(function)
@@ -341,7 +351,9 @@ def test_any_other_function_has_no_way_back(function: Any) -> None:
         (lambda image: transforms.functional.to_tensor(image), None),
     ],
 )
-def test_value_range_is_read_only_where_it_is_certain(function: Any, known: tuple[float, float] | None) -> None:
+def test_value_range_is_read_only_where_it_is_certain(
+    function: Any, known: tuple[float, float] | None
+) -> None:
     found = CallablePreprocessing(function).value_range
     assert (None if found is None else tuple(float(bound) for bound in found)) == known
     given_range = CallablePreprocessing(function, value_range=(-3, [1.0, 2.0, 3.0])).value_range

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from seewhy.core.errors import MissingExtraError, ModelFileError, TargetError, UnknownNameError
 from seewhy.models import offline
 from seewhy.models.labels import as_labels, find, imagenet_labels, imagenet_synonyms, synonyms
-from seewhy.models.preprocess import CallablePreprocessing, Preprocessing
+from seewhy.models.preprocess import Preprocessing
+from seewhy.models.transforms import CallablePreprocessing
 from seewhy.models.sources import build
 
 LABELS = imagenet_labels()
@@ -193,6 +194,19 @@ def test_a_checkpoint_of_a_thousand_classes_is_taken_for_imagenet_and_says_so(tm
     assert same(parts.module, trained)
     assert parts.labels == LABELS
     assert any("assumed" in note for note in parts.notes)
+
+
+@pytest.mark.parametrize(
+    ("file", "weights"), [("mobilenet_v2-b0353104.pth", "IMAGENET1K_V1"), ("mine.pth", "IMAGENET1K_V2")]
+)
+def test_a_file_of_torchvisions_own_name_brings_its_release_of_the_preprocessing(
+    tmp_path: Path, file: str, weights: str
+) -> None:
+    torch.save(torchvision.models.mobilenet_v2(num_classes=2).state_dict(), tmp_path / file)
+    parts = build("torchvision:mobilenet_v2", tmp_path / file)
+    theirs = torchvision.models.MobileNet_V2_Weights[weights]
+    assert parts.preprocessing == Preprocessing.from_torchvision(theirs)
+    assert any(str(theirs) in note for note in parts.notes)
 
 
 def test_labels_of_another_number_are_left_out_and_mentioned(tmp_path: Path) -> None:

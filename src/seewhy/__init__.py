@@ -9,6 +9,7 @@ from .engine.options import Options
 from .models.model import Model
 from .models.wrapping import load, wrap
 from .study.attribute import attribute
+from .study.explain import explain
 from .study.front import bind_all
 
 bind_all()
@@ -21,6 +22,7 @@ __all__ = [
     "SeewhyError",
     "__version__",
     "attribute",
+    "explain",
     "load",
     "methods",
     "targets",

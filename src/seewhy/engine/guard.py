@@ -2,129 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_OWN = frozenset({"_parameters", "_buffers", "_modules", "training"})
-SMALL = 16
-"""Buffers up to this size are compared by value: `.data` edits of counters bump no version."""
+from .state import ModelState
 
 
-class ModelState:
-    """A model's flags, buffers and plain attributes, so that they can be put back."""
+@dataclass(slots=True)
+class _Generator:
+    """One of torch's global random generators, and who is using it."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.modules = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
-        self.scripted = [m for m in module.modules() if isinstance(m, torch.jit.ScriptModule)]
-        self.training = [(m, m.training) for m in (*self.modules, *self.scripted)]
-        self.trainable = [p for p in module.parameters() if p.requires_grad]
-        self.buffers = [
-            (m, name, tensor, _version(tensor), tensor.detach().clone())
-            for m in self.modules
-            for name, tensor in m._buffers.items()
-            if tensor is not None
-        ]
-        self.attributes = [(m, _snapshot(m)) for m in self.modules]
-
-    def enter(self) -> None:
-        """Sets evaluation mode and switches parameter gradients off: no pass needs them."""
-        for m, training in self.training:
-            if training:
-                m.training = False
-        for p in self.trainable:
-            p.requires_grad_(False)
-
-    def rewind(self) -> None:
-        """Puts back buffers and attributes that a pass has changed."""
-        for i, (m, name, tensor, version, copy) in enumerate(self.buffers):
-            if m._buffers.get(name) is not tensor:
-                m._buffers[name] = tensor
-            changed = _version(tensor) != version
-            if changed or (tensor.numel() <= SMALL and not torch.equal(tensor, copy)):
-                with torch.no_grad():
-                    tensor.copy_(copy)
-                self.buffers[i] = (m, name, tensor, _version(tensor), copy)
-        for m, saved in self.attributes:
-            _restore(m, saved)
-
-    def leave(self) -> None:
-        """Puts everything back."""
-        self.rewind()
-        for p in self.trainable:
-            p.requires_grad_(True)
-        for m, training in self.training:
-            if training:
-                m.training = True
+    take: Callable[[], Tensor]
+    give: Callable[[Tensor], object]
+    seed: Callable[[int], object]
+    users: int = 0
+    found: Tensor | None = None
 
 
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
+_generators: dict[str, _Generator] = {}
+_generators_lock = threading.Lock()
 
 
-def _snapshot(m: nn.Module) -> dict[str, tuple[Any, Any]]:
-    """Returns each plain attribute with a shallow copy of its content if it is a container or a tensor."""
-    saved: dict[str, tuple[Any, Any]] = {}
-    for name, value in m.__dict__.items():
-        if name in _OWN or (name.startswith("_") and name.endswith("_hooks")):
-            continue
-        content: Any = None
-        if type(value) in (list, dict, set):
-            content = value.copy()
-        elif isinstance(value, Tensor) and not value.requires_grad:
-            content = value.detach().clone()
-        saved[name] = (value, content)
-    return saved
+def _generators_of(device: torch.device) -> list[_Generator]:
+    """Returns the generators that a network on this device may draw from."""
+    names = ["cpu"] if device.type == "cpu" else ["cpu", str(device)]
+    for name in names:
+        if name not in _generators:
+            made = _generator(torch.device(name))
+            if made is not None:
+                _generators[name] = made
+    return [_generators[name] for name in names if name in _generators]
 
 
-def _restore(m: nn.Module, saved: dict[str, tuple[Any, Any]]) -> None:
-    now = m.__dict__
-    added = [
-        name
-        for name in now
-        if name not in saved and name not in _OWN and not (name.startswith("_") and name.endswith("_hooks"))
-    ]
-    for name in added:
-        del now[name]
-    for name, (value, content) in saved.items():
-        if now.get(name, saved) is not value:
-            now[name] = value
-        if content is not None:
-            _refill(value, content)
-
-
-def _refill(value: Any, content: Any) -> None:
-    """Gives a container or tensor its content back if it was changed."""
-    if isinstance(value, Tensor):
-        if value.shape != content.shape or not torch.equal(value, content):
-            with torch.no_grad():
-                value.set_(content) if value.shape != content.shape else value.copy_(content)
-    elif isinstance(value, list):
-        if len(value) != len(content) or any(a is not b for a, b in zip(value, content, strict=True)):
-            value[:] = content
-    elif isinstance(value, dict):
-        if value.keys() != content.keys() or any(value[k] is not content[k] for k in content):
-            value.clear()
-            value.update(content)
-    elif value != content:
-        value.clear()
-        value.update(content)
+def _generator(device: torch.device) -> _Generator | None:
+    if device.type == "cpu":
+        default = torch.default_generator
+        return _Generator(default.get_state, default.set_state, default.manual_seed)
+    if device.type == "cuda":
+        torch.cuda.init()
+        index = torch.cuda.current_device() if device.index is None else device.index
+        default = torch.cuda.default_generators[index]
+        return _Generator(default.get_state, default.set_state, default.manual_seed)
+    if device.type == "mps":
+        return _Generator(torch.mps.get_rng_state, torch.mps.set_rng_state, torch.mps.manual_seed)
+    return None
 
 
 @contextmanager
 def random_state(device: torch.device) -> Iterator[None]:
-    """Puts the global random generators back behind a pass that may draw from them."""
-    cpu = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    """Puts torch's global random generators back behind passes that seed them and may draw from them.
+
+    Threads that explain at the same time share one return: the first in notes the state, the last out restores it.
+    """
+    with _generators_lock:
+        used = _generators_of(device)
+        for generator in used:
+            if generator.users == 0:
+                generator.found = generator.take()
+            generator.users += 1
     try:
         yield
     finally:
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state(cuda, device)
+        with _generators_lock:
+            for generator in used:
+                generator.users -= 1
+                if generator.users == 0 and generator.found is not None:
+                    generator.give(generator.found)
+
+
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seeds the generators that a network on this device may draw from, and no other device's."""
+    for generator in _generators_of(device):
+        generator.seed(seed)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from ..core.method import Method, MethodInfo
 from ..core.query import Flow
 from ..core.rows import Case
 from ..core.targets import Target
-from .cam_layer import Reshape, cam, check_cam_settings, place_axes, place_view
+from .cam_layer import Reshape, cam, check_cam_settings, place_view
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Guided backpropagation and deconvnet change how gradients pass a ReLU; this does so and leaves the model alone.
+"""Guided backpropagation and deconvnet let gradients pass a ReLU by another rule; the model is left alone.
 
 Module hooks miss `F.relu`, `x.relu_()` and modules used twice, and cannot be trusted with in-place
 activations. Here each call of the relu family is exchanged, while it happens, for an autograd function with
@@ -27,12 +27,12 @@ VIEWS: dict[str, Kind] = {"guided-backprop": "guided", "deconvnet": "deconvnet"}
 
 
 class BackwardRule(TorchFunctionMode):
-    """A context in which ReLU-like activations are differentiated by the rule `kind` instead of by their slope.
+    """A context in which ReLU-like activations pass gradients by the rule `kind` and not by their slope.
 
     With g the gradient that arrives at an activation phi(x):
 
-    * `"guided"` passes max(g, 0) * max(phi'(x), 0). For ReLU that is the paper's: g where x > 0 and g > 0,
-    else 0. * `"deconvnet"` passes max(g, 0), whatever x was.
+    * `"guided"` passes max(g, 0) * max(phi'(x), 0). For ReLU that is the paper's: g where x > 0 and g > 0.
+    * `"deconvnet"` passes max(g, 0), whatever x was.
 
     Changed are relu, relu6, hardtanh (any bounds), threshold, leaky_relu, prelu, rrelu (evaluation mode),
     elu, selu, celu, gelu (both forms), silu, mish, hardswish and softplus: as modules, functions, methods
@@ -100,8 +100,8 @@ class BackwardRule(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Returns what the call returns, with the rule in its graph where it is one of the relu family."""
-        named = kwargs or {} if isinstance(func, MethodWrapperType) and func != _DATA:  # a look at a shape
-        or the like: half of all calls
+        named = kwargs or {}
+        if isinstance(func, MethodWrapperType) and func != _DATA:  # a shape or the like: half of all calls
             return func(*args, **named)
         self._watch.before(args)
         found = site(func, args, named)

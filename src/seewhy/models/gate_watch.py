@@ -1,4 +1,4 @@
-"""Finds activations written by hand: a backward rule that silently misses one passes off the plain gradient."""
+"""Finds activations written by hand, because a rule that misses one gives the plain gradient unnoticed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class GateWatch:
             self.found[what] = self.found.get(what, 0) + 1
 
     def _origin(self, tensor: Tensor) -> tuple[Tensor, str]:
-        """Returns the tensor that this one was computed from element by element, and the gate on the way or ''."""
+        """Returns the tensor that this was made of, element by element, and the gate on the way or ''."""
         made = self._made_of.get(id(tensor))
         if made is not None and made[0]() is tensor:
             origin = made[1]()
@@ -96,9 +96,10 @@ class GateWatch:
         inputs = [pair for pair in node.next_functions if pair[0] is not None]
         if name == "CheckpointFunction":
             self._report("checkpoint(use_reentrant=True)", tensor)
-        elif not module.startswith(("torch.", "seewhy.")) and len(inputs) == 1:
-            if _shape(*inputs[0]) == tensor.shape:
-                self._report(f"autograd function {name}", tensor)
+            return
+        foreign = not module.startswith(("torch.", "seewhy."))
+        if foreign and len(inputs) == 1 and _shape(*inputs[0]) in (None, tensor.shape):
+            self._report(f"autograd function {name}", tensor)
 
     def _pointwise(self, name: str, args: Args, kwargs: Mapping[str, Any], out: object) -> None:
         origins = [self._origin(item) for item in _tensors((*args, *kwargs.values()))]

@@ -16,7 +16,8 @@ from ..core.errors import LayerError, nearest
 from ..core.tree import Inputs
 from .kinds import OutputKind
 from .outputs import Selector
-from .preprocess import CallablePreprocessing, Preprocessing
+from .preprocess import Preprocessing
+from .transforms import CallablePreprocessing
 
 AnyPreprocessing = Preprocessing | CallablePreprocessing
 

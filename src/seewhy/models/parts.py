@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .preprocess import CallablePreprocessing, Preprocessing
+from .preprocess import Preprocessing
+from .transforms import CallablePreprocessing
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seewhy.models.folding import (
+from .folding import (
     CONVOLUTIONS,
     Pair,
     PreparationFailed,
@@ -189,9 +189,9 @@ def _is_plain(value: object) -> bool:
 
 def _blocks(tensor: Tensor) -> Iterator[Any]:
     """Yields the tensor's content as objects with the buffer interface; nothing where there is no content."""
-    flat = tensor.detach()
-    if flat.is_meta or nn.parameter.is_lazy(tensor) or not flat.numel():
+    if nn.parameter.is_lazy(tensor) or tensor.is_meta or not tensor.numel():
         return
+    flat = tensor.detach()
     if flat.is_quantized:
         yield str((flat.qscheme(), flat.dequantize().abs().max())).encode()
         flat = flat.int_repr()

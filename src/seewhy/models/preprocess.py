@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, TypeAlias
 
@@ -12,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.errors import InputError, InputTypeError, NotFiniteError, SettingError, nearest
 from ..core.geometry import Geometry
 from .images import MAX_PIXELS, Picture
 
 Size: TypeAlias = tuple[int, int]
-Bound: TypeAlias = "float | Sequence[float] | Tensor"
+
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -30,7 +31,7 @@ _FILTERS = {
     "box": Image.Resampling.BOX,
     "hamming": Image.Resampling.HAMMING,
 }
-_PRESETS = {"ImageClassification", "SemanticSegmentation"}  # not VideoClassification: it takes clips
+PRESETS = {"ImageClassification", "SemanticSegmentation"}  # not VideoClassification: it takes clips
 _FITS = ("squash", "cover", "contain")
 _CROP_MODES = {"center": "cover", "squash": "squash", "border": "contain"}  # timm's names for the fits
 
@@ -118,11 +119,11 @@ class Preprocessing:
         Raises InputTypeError for any other transform.
         """
         found = getattr(weights_or_transform, "transforms", weights_or_transform)
-        preset: Any = found() if callable(found) and not isinstance(found, nn.Module) else found
-        if not _PRESETS.intersection(kind.__name__ for kind in type(preset).__mro__):
+        preset: Any = found() if isinstance(found, functools.partial) else found
+        if not PRESETS.intersection(kind.__name__ for kind in type(preset).__mro__):
             raise InputTypeError(
-                "from_torchvision takes classification or segmentation weights or their transforms(), but got "
-                f"{type(weights_or_transform).__name__}; pass other transforms as a callable."
+                "from_torchvision takes classification or segmentation weights or their transforms(), but "
+                f"got {type(weights_or_transform).__name__}; pass other transforms as a callable."
             )
         resize, crop = preset.resize_size, getattr(preset, "crop_size", None)
         return cls(
@@ -163,7 +164,7 @@ class Preprocessing:
                 f"{picture.size[1]}x{picture.size[0]} becomes {width}x{height}; crop the picture first."
             )
         return Geometry(
-            picture.size, (height, width), _centred(self.crop or (height, width), (height, width))
+            picture.size, (height, width), centred(self.crop or (height, width), (height, width))
         )
 
     @property
@@ -183,7 +184,7 @@ class Preprocessing:
 
         Raises InputError for another shape, NotFiniteError for NaN or infinity.
         """
-        return _show(x, *self.value_range)
+        return show(x, *self.value_range)
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         shape = (self.channels, 1, 1)
@@ -202,92 +203,6 @@ class Preprocessing:
         ratios = height / self.resize[0], width / self.resize[1]
         ratio = min(ratios) if self.fit == "cover" else max(ratios)
         return max(1, round(height / ratio)), max(1, round(width / ratio))
-
-
-class CallablePreprocessing:
-    """Any function from a PIL image (RGB) to model input, with the surface of `Preprocessing`.
-
-    The function returns a float tensor (C, H, W) or (1, C, H, W) and must do the same each time; its own
-    errors propagate. `value_range` is (black, white) in model space, each a number or one per channel. Where
-    it is not given it is read off torchvision's transforms (ToTensor and Normalize), else it is None.
-
-    The way back to the photograph is known only where the function is a `Compose` (or nn.Sequential) of
-    torchvision's or timm's Resize, CenterCrop, ToTensor and Normalize, or one of torchvision's presets. For
-    every other function `geometry` returns None: there is no mapping back, and maps can be shown over the
-    model's input only, not over the original photograph.
-    """
-
-    __slots__ = ("_function", "_key", "_range", "_steps")
-
-    def __init__(
-        self, function: Callable[[Image.Image], Any], value_range: tuple[Bound, Bound] | None = None
-    ) -> None:
-        if not callable(function):
-            raise InputTypeError(
-                "Preprocessing must be callable with a PIL image, but is "
-                f"{type(function).__name__}; give a function."
-            )
-        self._function = function
-        self._key: str | None = None
-        self._steps = _steps(function)
-        self._range = _bounds(value_range) if value_range is not None else _range_of(self._steps)
-
-    def __repr__(self) -> str:
-        return f"CallablePreprocessing({self._function!r})"
-
-    def __call__(self, picture: Picture) -> Tensor:
-        """Returns the model's input (1, C, H, W), in the dtype and on the device that the function chose.
-
-        Raises InputTypeError where the function returns no float tensor, InputError for another shape.
-        """
-        result = self._function(Image.fromarray(picture.pixels))
-        if not isinstance(result, Tensor) or not result.is_floating_point():
-            kind = result.dtype if isinstance(result, Tensor) else type(result).__name__
-            raise InputTypeError(
-                f"Preprocessing must return a float tensor (C, H, W), but returned {kind}; add ToTensor()."
-            )
-        x = result.detach()
-        x = x.unsqueeze(0) if x.ndim == 3 else x
-        if x.ndim != 4 or x.shape[0] != 1 or x.numel() == 0:
-            raise InputError(
-                f"Preprocessing must return (C, H, W) or (1, C, H, W), but returned {tuple(result.shape)}; "
-                "return the one picture that was given."
-            )
-        return x
-
-    def geometry(self, picture: Picture) -> Geometry | None:
-        """Returns how this picture is resized and cropped, or None where the function does not tell."""
-        return None if self._steps is None else _geometry_of(self._steps, picture)
-
-    @property
-    def value_range(self) -> tuple[Tensor, Tensor] | None:
-        """What black and what white are in the model's input, (C,) or (1,) float32 each; None: not known."""
-        return self._range
-
-    @property
-    def key(self) -> str:
-        """A short digest of what the function does: of its output for one fixed picture, computed once.
-
-        So it is the same in every process, and no two runs agree for a function that is random.
-        """
-        if self._key is None:
-            rows, columns = np.mgrid[:240, :320]
-            probe = np.stack([rows, columns % 256, (rows * columns) % 251], axis=2).astype(np.uint8)
-            x = self(Picture(probe, "probe")).to("cpu", torch.float64).contiguous()
-            content = repr(tuple(x.shape)).encode() + x.numpy().tobytes()
-            self._key = hashlib.sha256(content).hexdigest()[:16]
-        return self._key
-
-    def to_pixels(self, x: Tensor) -> NDArray[np.uint8]:
-        """Returns model input (C, H, W) as a picture, (H, W, 3) uint8, for showing.
-
-        Without a known value range, the lowest value of x is shown black and the highest white. Raises
-        InputError for another shape than (1 or 3, H, W), NotFiniteError for NaN or infinity.
-        """
-        if self._range is not None or x.numel() == 0:
-            return _show(x, *(self._range or (torch.zeros(1), torch.ones(1))))
-        low, high = x.detach().min().reshape(1), x.detach().max().reshape(1)
-        return _show(x, low, torch.where(high > low, high, low + 1))
 
 
 def _one_of(name: str, value: object, known: Collection[str]) -> None:
@@ -318,8 +233,8 @@ def _pixels(name: str, given: int | Sequence[int] | None, counts: tuple[int, ...
     return int(numbers[0]) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
 
 
-def _centred(crop: Size, size: Size) -> tuple[int, int, int, int]:
-    """Returns the box of a centred crop; halves are rounded as torchvision does it: pads down, crops to even."""
+def centred(crop: Size, size: Size) -> tuple[int, int, int, int]:
+    """Returns the box of a centred crop; halves round as torchvision does: pads down, crops to even."""
     top, left = (
         -((inner - outer) // 2) if inner > outer else round((outer - inner) / 2)
         for inner, outer in zip(crop, size, strict=True)
@@ -327,7 +242,7 @@ def _centred(crop: Size, size: Size) -> tuple[int, int, int, int]:
     return top, left, *crop
 
 
-def _show(x: Tensor, low: Tensor, high: Tensor) -> NDArray[np.uint8]:
+def show(x: Tensor, low: Tensor, high: Tensor) -> NDArray[np.uint8]:
     """Returns (C, H, W) scaled so that `low` is 0 and `high` is 255, as (H, W, 3) uint8."""
     if x.ndim != 3 or x.shape[0] not in (1, 3) or len(low) not in (1, x.shape[0]) or x.numel() == 0:
         raise InputError(
@@ -343,83 +258,3 @@ def _show(x: Tensor, low: Tensor, high: Tensor) -> NDArray[np.uint8]:
     levels = ((values - low) / (high - low)).clamp(0, 1).mul(255).round().to(torch.uint8)
     pixels: NDArray[np.uint8] = levels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
     return pixels
-
-
-def _bounds(given: tuple[Bound, Bound]) -> tuple[Tensor, Tensor]:
-    """Returns black and white as two float32 tensors of one shape, (C,) or (1,)."""
-    if len(given) != 2:
-        raise SettingError(f"value_range must be (black, white), but has {len(given)} entries; give two.")
-    low, high = (torch.as_tensor(bound, dtype=torch.float32).detach().cpu().flatten() for bound in given)
-    if max(len(low), len(high)) % max(1, min(len(low), len(high))) or not bool((low < high).all()):
-        raise SettingError(
-            f"value_range must be (black, white) with black < white, but is {given}; swap or mend it."
-        )
-    count = max(len(low), len(high))
-    return low.expand(count).clone(), high.expand(count).clone()
-
-
-# Transforms are known by the name of their class: a user's own function needs neither package.
-_RESIZES = ("Resize", "ResizeKeepRatio")
-_CROPS = ("CenterCrop", "CenterCropOrPad")
-_SCALES = ("ToTensor", "MaybeToTensor", "ConvertImageDtype", "ToDtype")
-_OTHERS = ("PILToTensor", "MaybePILToTensor", "ToImage", "ToPureTensor", "Grayscale", "Normalize")
-
-
-def _steps(function: object) -> list[Any] | None:
-    """Returns the known transforms that make up the function, in order, or None where it is anything else."""
-    kind = type(function)
-    if kind is nn.Sequential or (kind.__name__ == "Compose" and _is_theirs(kind)):
-        children = getattr(function, "transforms", function)
-        parts = [_steps(child) for child in children]  # type: ignore[attr-defined]
-        return None if None in parts else [step for part in parts for step in part or ()]
-    if not _is_theirs(kind):
-        return None
-    if kind.__name__ in _PRESETS:
-        return [Preprocessing.from_torchvision(function)]
-    random = getattr(function, "random_scale_prob", 0) or getattr(function, "random_aspect_prob", 0)
-    known = (*_RESIZES, *_CROPS, *_SCALES, *_OTHERS)
-    return [function] if kind.__name__ in known and not random else None
-
-
-def _is_theirs(kind: type) -> bool:
-    return kind.__module__.startswith(("torchvision.transforms", "timm.data.transforms"))
-
-
-def _geometry_of(steps: list[Any], picture: Picture) -> Geometry | None:
-    """Returns the geometry of resizes, asked with a blank picture, followed by at most one crop."""
-    if len(steps) == 1 and isinstance(steps[0], Preprocessing):
-        return steps[0].geometry(picture)
-    size, crop = picture.size, None
-    for step in steps:
-        name = type(step).__name__
-        if name in (*_RESIZES, *_CROPS, "Preprocessing") and (crop is not None or name == "Preprocessing"):
-            return None
-        if name in _RESIZES:
-            size = step(Image.new("L", size[::-1])).size[::-1]
-        elif name in _CROPS:
-            sides = (step.size,) if isinstance(step.size, int) else tuple(step.size)
-            crop = _centred((sides[0], sides[-1]), size)
-    return Geometry(picture.size, size, crop or (0, 0, *size))
-
-
-def _range_of(steps: list[Any] | None) -> tuple[Tensor, Tensor] | None:
-    """Returns black and white after the steps, where they scale to 0..1 and then normalise at most once."""
-    if steps is not None and len(steps) == 1 and isinstance(steps[0], Preprocessing):
-        return steps[0].value_range
-    low, high = torch.zeros(1), torch.ones(1)
-    scaled = normalised = False
-    for step in steps or ():
-        name = type(step).__name__
-        if name in ("ToTensor", "MaybeToTensor") or (name in _SCALES and _scales(step)):
-            scaled = True
-        elif name == "Normalize":
-            if normalised or not scaled:
-                return None
-            mean, std = (torch.as_tensor(v, dtype=torch.float32).flatten() for v in (step.mean, step.std))
-            low, high, normalised = (low - mean) / std, (high - mean) / std, True
-    return (low, high) if scaled else None
-
-
-def _scales(step: Any) -> bool:
-    to_float = isinstance(step.dtype, torch.dtype) and step.dtype.is_floating_point
-    return to_float and bool(getattr(step, "scale", True))

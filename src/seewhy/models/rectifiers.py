@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Slope = Callable[[Tensor, Tensor, "Settings", bool], Tensor]
-"""(incoming gradient, what was kept, settings, whether that is the result) -> gradient that autograd passes."""
+"""(incoming gradient, what was kept, settings, whether that is the result) -> what autograd passes."""
 Settings = Mapping[str, Any]
 
 _aten = torch.ops.aten
@@ -109,7 +109,7 @@ def spellings(name: str) -> Iterator[tuple[Callable[..., Any], bool]]:
 
 @functools.cache
 def _entries() -> dict[object, tuple[Rectifier, tuple[str, ...], bool]]:
-    """Returns, for every spelling, the activation, its positional settings and whether it overwrites its input."""
+    """Returns, for every spelling, the activation, its positional settings and whether it works in place."""
     table: dict[object, tuple[Rectifier, tuple[str, ...], bool]] = {}
     for rectifier in RECTIFIERS:
         for kernel in (rectifier.name, *rectifier.kernels):
@@ -215,4 +215,4 @@ RECTIFIERS = (
     Rectifier("hardswish", _hardswish, {}),
     Rectifier("softplus", _softplus, {"beta": 1.0, "threshold": 20.0}, monotone=True),
 )
-"""Every activation that a backward rule changes; sigmoid, tanh, hardsigmoid, logsigmoid, softmax do not rectify."""
+"""What backward rules change; sigmoid, tanh, hardsigmoid, logsigmoid and softmax do not rectify."""

@@ -17,7 +17,8 @@ from torch import nn
 
 from ..core.errors import ModelFileError, UnknownNameError, nearest
 from .labels import as_labels
-from .preprocess import CallablePreprocessing, Preprocessing
+from .preprocess import Preprocessing
+from .transforms import CallablePreprocessing
 
 _KEYS = ("model", "preprocess", "labels")
 _RETURN = (
@@ -150,7 +151,7 @@ def _importing(folder: Path) -> Iterator[None]:
 
 
 def _is_neighbour(name: str, folder: Path) -> bool:
-    """Returns whether a module stands beside the file. What an environment inside the folder holds does not."""
+    """Returns whether a module stands beside the file; what an environment in its folder holds does not."""
     module, top = sys.modules[name], name.partition(".")[0]
     places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
     found = [Path(place).resolve() for place in places if isinstance(place, str)]

@@ -14,8 +14,9 @@ from ..core.errors import InputTypeError, SettingError
 from .kinds import check_kind
 from .model import AnyPreprocessing, Model, unwrapped
 from .outputs import Selector
-from .preprocess import CallablePreprocessing, Preprocessing
+from .preprocess import Preprocessing
 from .sources import build
+from .transforms import CallablePreprocessing
 
 
 def wrap(  # noqa: PLR0913 - everything that may be known about somebody's network

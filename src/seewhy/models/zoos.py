@@ -95,7 +95,7 @@ def from_torchvision(request: Request) -> Parts:
             f"{request.spec}: expected the name of one of torchvision's {len(known)} networks, given "
             f"{request.name!r}.{nearest(request.name, known)}"
         )
-    weights = models.get_model_weights(request.name).DEFAULT
+    weights = _torchvision_weights(models.get_model_weights(request.name), request.checkpoint)
     categories = tuple(weights.meta.get("categories", ()))
     usual = imagenet_labels() if len(categories) == 1000 else categories
 
@@ -108,6 +108,7 @@ def from_torchvision(request: Request) -> Parts:
         return _parts(request, module, usual or None, (note,), preprocessing)
     filled = _filled(request, _torchvision_maker(request.name))
     labels, notes = _labels(filled, usual)
+    notes = (*notes, f"preprocessing assumed: that of {weights}")
     if filled.read is not None and getattr(filled.module, "transform_input", None) is False:
         notes = (*notes, "transform_input is False; torchvision's own weights for this network want True")
     return _parts(request, filled.module, labels, (*filled.notes, *notes), preprocessing)
@@ -122,6 +123,17 @@ def _timm_maker(name: str) -> Callable[[int | None], nn.Module]:
         return network
 
     return make
+
+
+def _torchvision_weights(known: Any, checkpoint: Path | None) -> Any:
+    """Returns the weights that a file of torchvision's own name holds, else the default ones.
+
+    Releases of weights for one network differ in how pictures are resized.
+    """
+    named = (
+        [] if checkpoint is None else [one for one in known if one.url.rpartition("/")[2] == checkpoint.name]
+    )
+    return named[0] if named else known.DEFAULT
 
 
 def _torchvision_maker(name: str) -> Callable[[int | None], nn.Module]:
@@ -188,7 +200,8 @@ def _timm_parts(request: Request, filled: _Filled | nn.Module, note: str = "") -
     if isinstance(filled, nn.Module):
         return _parts(request, module, usual or None, (note,), preprocessing)
     labels, notes = _labels(filled, usual)
-    return _parts(request, module, labels, (*filled.notes, *notes), preprocessing)
+    notes = (*filled.notes, *notes, "preprocessing assumed: timm's for this network")
+    return _parts(request, module, labels, notes, preprocessing)
 
 
 def _parts(

@@ -1,4 +1,4 @@
-"""The colour maps that heat maps are drawn with, as tables of 256 colours; both get lighter as evidence grows."""
+"""The colour maps of heat maps, as tables of 256 colours; both get lighter as evidence grows."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ function of strength on both sides, so that equal evidence for and against catch
 """
 
 _DARK, _LIGHT = 0.22, 0.84  # OKLab lightness of no evidence and of the strongest
-_ARMS = ((40.0, 75.0, 0.16), (262.0, 225.0, 0.15))  # hue at weak and at strong evidence, chroma: for, against
+_ARMS = ((40.0, 75.0, 0.16), (262.0, 225.0, 0.15))  # hue when weak, when strong, chroma: for, against
 
-# Björn Ottosson, "A perceptual color space for image processing" (2020): OKLab to cone responses to linear sRGB.
+# Björn Ottosson, "A perceptual color space for image processing" (2020): OKLab to cones to linear sRGB.
 _TO_CONES = np.array(
-    [[1.0, 0.3963377774, 0.2158037573], [1.0, -0.1055613458, -0.0638541728], [1.0, -0.0894841775, -1.2914855480]]
+    [
+        [1.0, 0.3963377774, 0.2158037573],
+        [1.0, -0.1055613458, -0.0638541728],
+        [1.0, -0.0894841775, -1.2914855480],
+    ]
 )
 _TO_RGB = np.array(
     [
@@ -51,9 +55,9 @@ def table(name: str) -> NDArray[np.uint8]:
             f"cmap takes '{DIVERGING}' or the name of a matplotlib colour map; given {name!r}."
             + nearest(name, (DIVERGING, *matplotlib.colormaps))
         )
-    colours = np.rint(colours * 255).astype(np.uint8)
-    colours.setflags(write=False)
-    return colours
+    entries = np.rint(colours * 255).astype(np.uint8)
+    entries.setflags(write=False)
+    return entries
 
 
 def _frost_ember() -> NDArray[np.float64]:
@@ -64,20 +68,16 @@ def _frost_ember() -> NDArray[np.float64]:
 
 
 def _arm(strength: NDArray[np.float64], weak: float, strong: float, most: float) -> NDArray[np.float64]:
-    """Returns sRGB colours for strengths 0..1, each with as much of the wished chroma as a screen can show."""
+    """Returns sRGB colours for strengths 0..1, with as much of the wished chroma as a screen can show."""
     lightness = _DARK + (_LIGHT - _DARK) * strength
     hue = np.deg2rad(weak + (strong - weak) * strength)
     wished = most * np.minimum(1, strength / 0.6)
     shares = np.linspace(1, 0, 101)[:, None]
     chroma = wished * shares
-    lab = np.stack(
-        [np.broadcast_to(lightness, chroma.shape), chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1
-    )
+    lab = np.stack([np.broadcast_to(lightness, chroma.shape), chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)
     linear = (lab @ _TO_CONES.T) ** 3 @ _TO_RGB.T
     shown = ((linear >= -1e-9) & (linear <= 1)).all(-1)
     first = shown.argmax(0)
     picked = linear[first, np.arange(len(strength))].clip(0, 1)
-    srgb: NDArray[np.float64] = np.where(
-        picked <= 0.0031308, 12.92 * picked, 1.055 * picked ** (1 / 2.4) - 0.055
-    )
+    srgb: NDArray[np.float64] = np.where(picked <= 0.0031308, 12.92 * picked, 1.055 * picked ** (1 / 2.4) - 0.055)
     return srgb

@@ -10,47 +10,58 @@ from matplotlib.figure import Figure
 
 from seewhy.core.attribution import Attribution, Reduce
 from seewhy.core.errors import SettingError
-from seewhy.core.explanation import Explanation
+from seewhy.core.explanation import Explanation, Prediction
 from seewhy.core.targets import describe
 
-from .panels import Ground, Panel, as_picture, attribution_panels, explanation_panels, panel_scales
-from .sheet import COLUMN, GAP, MARGIN, Block, Sheet, measure
+from . import grid
+from .overlay import Picture
+from .panels import (
+    Ground,
+    Panel,
+    answer_lines,
+    as_picture,
+    attribution_panels,
+    explanation_panels,
+    panel_scales,
+)
+from .sheet import QUIET, Look, Sheet
 from .wording import plain, shorten
 
-_HEAD, _TITLE = 0.62, 0.34  # inches: the figure's heading, a target's heading
+_MARGIN, _COLUMN = 0.32, 2.5  # inches: around the page, width of the column with the picture
+_HEAD, _TITLE, _ANSWER = 0.62, 0.32, 0.36  # inches: the page's heading, the column's headings, one answer
+_ACCENT, _SECOND, _TRACK = "#3b6ea8", "#8aa7c7", "#e3e7eb"
 
 
 def plot_explanation(
     explanation: Explanation, *, shared: bool = False, cmap: str | None = None, robust: bool = True
 ) -> Figure:
-    """Returns a figure of all maps beside the picture and the prediction, one block of panels for each target.
+    """Returns a figure of all maps beside the picture and the prediction, a block of panels for each target.
 
-    shared: one colour scale for all maps whose numbers mean the same. cmap: another colour map for all of them.
-    robust: limits at the 99.5th percentile where few pixels would darken the rest; stated on the colour bar.
+    shared: one colour scale for all maps whose numbers mean the same. cmap: another colour map for all.
+    robust: limits at the 99.5th percentile where few pixels would darken the rest; the colour bar says so.
+
+    Raises UnknownNameError for an unknown colour map.
     """
     panels = explanation_panels(explanation)
     scales = panel_scales(panels, shared=shared, cmap=cmap, robust=robust)
-    targets = list(dict.fromkeys(panel.target for panel in panels))
     blocks = []
-    for target in targets:
+    for target in dict.fromkeys(panel.target for panel in panels):
         chosen = [index for index, panel in enumerate(panels) if panel.target == target]
-        titled = f"Why “{shorten(target, 90)}”?" if target else ""
-        blocks.append(Block(titled, [panels[i] for i in chosen], [scales[i] for i in chosen]))
+        heading = f"Why “{shorten(target, 90)}”?" if target else ""
+        blocks.append(grid.Block(heading, [panels[i] for i in chosen], [scales[i] for i in chosen]))
+    layout = grid.measure(blocks)
     picture = Ground(explanation.picture, explanation.view).best
-    side = MARGIN + COLUMN + GAP if picture is not None or explanation.prediction else MARGIN
-    layout = measure(blocks)
-    left = _side_height(explanation, picture)
-    width = side + layout.width + MARGIN
-    sheet = Sheet(width, _HEAD + max(left, layout.height) + MARGIN)
-    source = plain(explanation.source)
-    sheet.text(MARGIN, 0.2, shorten(source or "Explanation", int(width * 7)), size=13, weight="bold")
-    sheet.text(MARGIN, 0.43, shorten(plain(explanation.model), int(width * 12)), size=8, quiet=True)
-    _side(sheet, explanation, picture)
-    sheet.blocks(blocks, layout, left=side, top=_HEAD)
+    aside = picture is not None or explanation.prediction is not None
+    left = _MARGIN + (_COLUMN + 0.3 if aside else 0.0)
+    width = left + layout.width + _MARGIN
+    sheet = Sheet(width, _HEAD + max(_aside_height(explanation.prediction, picture), layout.height) + _MARGIN)
+    _head(sheet, plain(explanation.source) or "Explanation", plain(explanation.model))
+    _aside(sheet, explanation.prediction, picture)
+    grid.draw(sheet, blocks, layout, left, _HEAD)
     return sheet.finish()
 
 
-def plot_attribution(
+def plot_attribution(  # noqa: PLR0913 - drawing options, all by name
     attribution: Attribution,
     *,
     row: int | None = None,
@@ -69,36 +80,34 @@ def plot_attribution(
     """
     count = len(attribution)
     if row is not None and not -count <= row < count:
-        raise SettingError(f"row must lie within 0 and {count - 1}; given {row}." if count else "There is no row.")
+        raise SettingError(f"row must lie within 0 and {count - 1}; given {row}; this attribution has {count}.")
     rows = list(range(count)) if row is None else [row % count]
-    grounds = _grounds(picture, len(rows))
-    panels = list(attribution_panels(attribution, rows=rows, grounds=grounds, reduce=reduce)) if rows else []
+    panels: Sequence[Panel] = ()
+    if rows:
+        panels = attribution_panels(attribution, rows=rows, grounds=_grounds(picture, len(rows)), reduce=reduce)
     if picture is not None and any(panel.values is not None and panel.base is None for panel in panels):
         raise SettingError(
-            f"The picture must be as large as the model's input, {attribution.input_shapes[0]}, or be the original "
-            "photograph of an explained image file; resize it."
+            f"The picture must be as large as the model's input, {attribution.input_shapes[0]}, or be the "
+            "original photograph of an explained image file; resize it."
         )
     scales = panel_scales(panels, shared=shared, cmap=cmap)
     parts = max(1, len(panels) // max(1, len(rows)))
-    shown = [
+    titled = [
         replace(panel, title=_row_title(attribution, rows[index // parts]), layer="")
         for index, panel in enumerate(panels)
     ]
-    return _sheet_of(attribution, panels, Block("", shown, scales))
-
-
-def _sheet_of(attribution: Attribution, panels: Sequence[Panel], block: Block) -> Figure:
-    layout = measure([block])
-    sheet = Sheet(max(2 * MARGIN + layout.width, 3.2), _HEAD + layout.height + MARGIN)
-    name = panels[0].title if panels else plain(attribution.method)
-    layer = plain(attribution.layer or "")
-    sheet.text(MARGIN, 0.2, shorten(name, int(sheet.width * 8)), size=12, weight="bold")
-    if panels:
-        sheet.text(MARGIN, 0.43, shorten(layer and f"layer {layer}", int(sheet.width * 12)), size=8, quiet=True)
-        sheet.blocks([block], layout, left=MARGIN, top=_HEAD)
-    else:
-        sheet.text(MARGIN, 0.5, "No rows: nothing was explained.", size=8, quiet=True)
+    block = grid.Block("", titled, scales)
+    layout = grid.measure([block])
+    sheet = Sheet(max(2 * _MARGIN + layout.width, 3.2), _HEAD + layout.height + _MARGIN)
+    layer = f"layer {plain(attribution.layer)}" if attribution.layer else ""
+    _head(sheet, panels[0].title if panels else plain(attribution.method), layer if panels else "No rows")
+    grid.draw(sheet, [block], layout, _MARGIN, _HEAD)
     return sheet.finish()
+
+
+def _head(sheet: Sheet, title: str, below: str) -> None:
+    sheet.text(_MARGIN, 0.2, shorten(title, int(sheet.width * 7)), Look(13, bold=True))
+    sheet.text(_MARGIN, 0.43, shorten(below, int(sheet.width * 12)), Look(8, colour=QUIET))
 
 
 def _row_title(attribution: Attribution, row: int) -> str:
@@ -112,28 +121,36 @@ def _grounds(picture: Any, count: int) -> list[Ground]:
         return [Ground()] * count
     given = [as_picture(one) for one in (picture if isinstance(picture, (list, tuple)) else [picture])]
     if len(given) != count:
-        raise SettingError(f"picture needs one picture for each of the {count} rows drawn; given {len(given)}.")
+        raise SettingError(f"picture takes one picture for each of the {count} rows drawn; given {len(given)}.")
     return [Ground(one) for one in given]
 
 
-def _side_height(explanation: Explanation, picture: Any) -> float:
-    tall = 0.0 if picture is None else COLUMN * picture.shape[0] / picture.shape[1] + 0.25
-    answers = explanation.prediction.top if explanation.prediction else ()
-    return _TITLE + min(tall, 2 * COLUMN) + 0.36 * len(answers) + 0.3
+def _aside_height(prediction: Prediction | None, picture: Picture | None) -> float:
+    answers = prediction.top if prediction else ()
+    tall = _TITLE + _picture_height(picture) + 0.2 if picture is not None else 0.0
+    return tall + (_TITLE + _ANSWER * len(answers) if answers else 0.0)
 
 
-def _side(sheet: Sheet, explanation: Explanation, picture: Any) -> None:
-    """Draws the picture and below it the model's answers."""
-    top = _HEAD
+def _picture_height(picture: Picture) -> float:
+    return float(min(_COLUMN * picture.shape[0] / picture.shape[1], 2 * _COLUMN))
+
+
+def _aside(sheet: Sheet, prediction: Prediction | None, picture: Picture | None) -> None:
+    """Draws the picture and below it the model's answers, each with a bar where bars mean something."""
+    top, right = _HEAD, _MARGIN + _COLUMN
     if picture is not None:
-        sheet.text(MARGIN, top + 0.1, "Picture", size=9, weight="bold")
-        height = min(COLUMN * picture.shape[0] / picture.shape[1], 2 * COLUMN)
-        sheet.picture(MARGIN, top + _TITLE - 0.02, COLUMN, height, picture)
+        sheet.text(_MARGIN, top + 0.1, "Picture", Look(9, bold=True))
+        height = _picture_height(picture)
+        sheet.picture(_MARGIN, top + _TITLE, _COLUMN, height, picture)
         top += _TITLE + height + 0.2
-    if explanation.prediction and explanation.prediction.top:
-        probability = explanation.prediction.scale == "probability"
-        sheet.text(MARGIN, top + 0.1, "Prediction", size=9, weight="bold")
-        sheet.text(
-            MARGIN + COLUMN, top + 0.1, "probability" if probability else "score", size=7, quiet=True, align="right"
-        )
-        sheet.answers(MARGIN, top + 0.3, explanation.prediction)
+    if prediction is None or not prediction.top:
+        return
+    sheet.text(_MARGIN, top + 0.1, "Prediction", Look(9, bold=True))
+    sheet.text(right, top + 0.1, plain(prediction.scale), Look(7, colour=QUIET), "right")
+    for index, (label, words, share) in enumerate(answer_lines(prediction)):
+        line = top + _TITLE + _ANSWER * index
+        sheet.text(_MARGIN, line + 0.08, shorten(label, 32), Look(8))
+        sheet.text(right, line + 0.08, words, Look(8, bold=True), "right")
+        if share is not None:
+            sheet.box(_MARGIN, line + 0.18, _COLUMN, 0.055, _TRACK)
+            sheet.box(_MARGIN, line + 0.18, _COLUMN * share, 0.055, _SECOND if index else _ACCENT)

@@ -1,4 +1,4 @@
-"""Pictures as they travel inside a page: photographs as JPEG, maps as palette PNG that a page can recolour."""
+"""Pictures as they travel inside a page: photographs as JPEG, maps as PNG that the page can recolour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts a heat map over a picture so that both can be read: evidence glows, the rest of the picture steps back."""
+"""Puts a heat map over a picture so that both can be read: evidence glows, the rest steps back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .scales import Scale
 Picture = NDArray[np.uint8]
 
 SATURATION, BRIGHTNESS = 0.5, 0.68
-"""How a picture is muted under a heat map. Inferno and frost-ember start dark, so a darker picture lets them glow."""
+"""How a picture is muted under a heat map: colours that start dark glow on a darker picture."""
 
 UNSEEN = 0.4
 """Brightness of what the model did not see, outside its crop."""
@@ -24,13 +24,11 @@ _FRAME = (255, 255, 255)
 _HATCH = ((150, 150, 150), (110, 110, 110))
 
 
-def overlay(
-    picture: Any, values: Any, scale: Scale, *, strength: float = 1.0, contours: int = 0
-) -> Picture:
+def overlay(picture: Any, values: Any, scale: Scale, *, strength: float = 1.0, contours: int = 0) -> Picture:
     """Returns the heat map over the picture, (H, W, 3) uint8.
 
-    picture: (H, W, 3) uint8. values: (H, W); NaN outside their bounding box of numbers means that the model did
-    not see this part: there the picture is darkened and a frame drawn; NaN inside it is hatched grey.
+    picture: (H, W, 3) uint8. values: (H, W). NaN around the numbers is what the model did not see:
+    there the picture is darkened, behind a frame. NaN among the numbers is hatched grey.
     strength: 0 is the untouched picture, 1 the full overlay. contours: this many lines of equal evidence.
 
     Raises SettingError if sizes differ or `strength` is not within 0..1.
@@ -61,7 +59,7 @@ def overlay(
 
 
 def muted(picture: Picture, strength: float = 1.0) -> NDArray[np.float64]:
-    """Returns the picture with less colour and light, (H, W, 3) in 0..255; `strength` 0 leaves it as it is."""
+    """Returns the picture with less colour and light, (H, W, 3) in 0..255; unchanged at `strength` 0."""
     colour = picture.astype(np.float64)
     grey = (colour @ np.array([0.2126, 0.7152, 0.0722]))[..., None]
     saturation = 1 - strength * (1 - SATURATION)
@@ -83,11 +81,12 @@ def hatched(shape: tuple[int, int]) -> NDArray[np.float64]:
     """Returns the grey stripes that stand for missing numbers, (H, W, 3)."""
     rows, columns = np.indices(shape)
     stripe = ((rows + columns) // 4 % 2)[..., None]
-    return np.where(stripe == 0, np.array(_HATCH[0]), np.array(_HATCH[1])).astype(np.float64)
+    drawn: NDArray[np.float64] = np.where(stripe == 0, np.array(_HATCH[0], float), np.array(_HATCH[1], float))
+    return drawn
 
 
 def shrink(picture: Picture, longest: int) -> Picture:
-    """Returns the picture with its longest side at most `longest` pixels, averaged; smaller ones as they are."""
+    """Returns the picture with its longest side at most `longest` pixels; smaller ones as they are."""
     height, width = picture.shape[:2]
     size = shrunk((height, width), longest)
     if size == (height, width):
@@ -102,19 +101,20 @@ def shrunk(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def _missing(picture: Picture, values: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
-    """Returns what is drawn where there is no number: hatching inside the seen box, a darkened picture outside."""
-    grey = picture * (1 - strength) + hatched((values.shape[0], values.shape[1])) * strength
+    """Returns what is drawn where there is no number: hatching in the seen box, a dark picture outside."""
+    full = picture.astype(np.float64)
+    grey = full * (1 - strength) + hatched((values.shape[0], values.shape[1])) * strength
     box = seen_box(values)
     if box is None:
         return grey
-    unseen = picture * (1 - strength * (1 - UNSEEN))
+    unseen = full * (1 - strength * (1 - UNSEEN))
     top, left, bottom, right = box
     unseen[top:bottom, left:right] = grey[top:bottom, left:right]
     return unseen
 
 
 def _contours(position: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
-    """Returns where a line of equal evidence runs: pixels whose right or lower neighbour is in another band."""
+    """Returns where a line of equal evidence runs: where the right or lower neighbour is in another band."""
     band = np.floor(np.nan_to_num(position, nan=0.0) * (count + 1)).clip(0, count)
     line = np.zeros(position.shape, dtype=bool)
     line[:, :-1] |= band[:, :-1] != band[:, 1:]

@@ -13,21 +13,21 @@ from torch import Tensor
 
 from seewhy.core.attribution import Attribution, Reduce
 from seewhy.core.errors import SeewhyError, SettingError
-from seewhy.core.explanation import Explanation, Finding
+from seewhy.core.explanation import Explanation, Finding, Prediction
 from seewhy.core.geometry import Geometry
 
 from .overlay import Picture, shrink, shrunk
 from .scales import Array, Scale, scale_for
-from .wording import error_text, method_facts, method_title, plain
+from .wording import error_text, method_facts, method_title, number, plain
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
     """One map with its words.
 
-    values: the numbers as the model's input is large, (H, W), or (L,) for a signal; None where the method failed.
-    drawn: the same brought to the size of `base`, NaN where the model saw nothing. base: the picture under it,
-    the explanation's `picture` or its `view`, as `ground` says.
+    values: the numbers at the model's input size, (H, W), or (L,) for a signal; None where the method failed.
+    drawn: the same brought to the size of `base`, NaN where the model saw nothing. base: the picture under
+    it, the explanation's `picture` or its `view`, as `ground` says.
     """
 
     method: str
@@ -62,29 +62,40 @@ class Ground:
 
 
 def explanation_panels(explanation: Explanation, longest: int = 700) -> tuple[Panel, ...]:
-    """Returns the panels of an explanation: targets in order, within each the methods in the order asked for."""
+    """Returns the panels of an explanation: by target, within each by method, in the order asked for."""
     ground = Ground(explanation.picture, explanation.view, longest)
     keys = dict.fromkeys((*explanation.attributions, *explanation.errors))
     targets = list(dict.fromkeys((*explanation.targets, *(target for _, target in keys))))
     methods = list(explanation.methods)
     ordered = sorted(keys, key=lambda key: (targets.index(key[1]), methods.index(key[0])))
-    return tuple(_explained(explanation, key, ground) for key in ordered)
+    return tuple(panel for key in ordered for panel in _explained(explanation, key, ground))
 
 
-def _explained(explanation: Explanation, key: tuple[str, str], ground: Ground) -> Panel:
+def _explained(explanation: Explanation, key: tuple[str, str], ground: Ground) -> list[Panel]:
+    """Returns the panel of one method and, where its map is empty, that of the evidence against."""
     method, target = key
-    findings = tuple(explanation.findings.get(key, ()))
+    findings = tuple(replace(item, text=plain(item.text)) for item in explanation.findings.get(key, ()))
     failed = Panel(method, method_title(method), plain(target), findings=findings)
     if key not in explanation.attributions:
-        return replace(failed, error=error_text(explanation.errors[key]))
+        return [replace(failed, error=error_text(explanation.errors[key]))]
     attribution = explanation.attributions[key]
     if len(attribution) == 0:
-        return replace(failed, error="This record holds no rows: nothing was explained.")
+        return [replace(failed, error="This record holds no rows: nothing was explained.")]
     try:
-        panel = attribution_panels(attribution, rows=(0,), grounds=(ground,))[0]
+        panels = list(attribution_panels(attribution, rows=(0,), grounds=(ground,)))
+        panels[0] = replace(panels[0], findings=findings)
+        if attribution.counter is not None and not np.any(panels[0].values):
+            panels.append(_against(attribution, attribution.counter, ground))
     except SeewhyError as error:  # one map that cannot be drawn must not cost the reader all others
-        return replace(failed, error=error_text(error))
-    return replace(panel, target=plain(target), findings=findings)
+        return [replace(failed, error=error_text(error))]
+    return [replace(panel, target=plain(target)) for panel in panels]
+
+
+def _against(attribution: Attribution, counter: Tensor, ground: Ground) -> Panel:
+    """Returns the panel of the negative evidence, drawn as such: below zero."""
+    negative = replace(attribution, values=-counter.abs(), counter=None, signed=True)
+    panel = attribution_panels(negative, rows=(0,), grounds=(ground,))[0]
+    return replace(panel, title=f"{panel.title}: against", note="evidence against")
 
 
 def attribution_panels(
@@ -120,7 +131,7 @@ def _filled(panel: Panel, values: Tensor, ground: Ground, where: Geometry | None
     values = values.detach().cpu().double()
     if values.dim() == 3:
         strongest = int(values.abs().nan_to_num(0.0).sum((1, 2)).argmax())
-        note = f"slice {strongest + 1} of {len(values)}, the one with most evidence"
+        note = f"slice {strongest + 1} of {len(values)} (most evidence)"
         panel = replace(panel, note=", ".join(filter(None, (panel.note, note))))
         values = values[strongest]
     if values.dim() not in (1, 2) or not values.numel():
@@ -134,12 +145,15 @@ def _filled(panel: Panel, values: Tensor, ground: Ground, where: Geometry | None
 
 
 def _placed(values: Tensor, ground: Ground, where: Geometry | None) -> tuple[Array, Picture | None, str]:
-    """Returns the map on its picture's grid, that picture and its name: the original where the way to it is known."""
+    """Returns the map on its picture's grid, that picture and its name.
+
+    The picture is the original where the way back to it is known, else what the model saw, else none.
+    """
     size = (int(values.shape[0]), int(values.shape[1]))
     picture = ground.picture
     if picture is not None and where is not None and where.original == picture.shape[:2]:
         base = shrink(picture, ground.longest)
-        # As if the original had been this small: straight to the size that is shown, however large a photo is.
+        # As if the original had been this small: straight to the size that is shown, however large it is.
         return _numpy(replace(where, original=base.shape[:2]).to_original(values)), base, "picture"
     drawn = _fitted(values, shrunk(size, ground.longest))
     for name, found in (("view", ground.view), ("picture", picture)):
@@ -181,6 +195,21 @@ def panel_scales(
         for index in members:
             scales[index] = scale
     return tuple(scales)
+
+
+def answer_lines(prediction: Prediction) -> tuple[tuple[str, str, float | None], ...]:
+    """Returns (label, score in words, share of the full bar or None where a bar would mean nothing)."""
+    probability = prediction.scale == "probability"
+    most = 1.0 if probability else max((answer.score for answer in prediction.top), default=0.0)
+    bars = most > 0 and all(answer.score >= 0 for answer in prediction.top)
+    return tuple(
+        (
+            plain(answer.label),
+            f"{answer.score:.1%}" if probability else number(answer.score),
+            min(1.0, answer.score / most) if bars else None,
+        )
+        for answer in prediction.top
+    )
 
 
 def as_picture(given: Any) -> NDArray[np.uint8]:

@@ -15,19 +15,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from seewhy.core.errors import SettingError
-from seewhy.core.explanation import Explanation, Prediction
+from seewhy.core.explanation import Explanation
 
 from . import layers, overlay
-from .panels import Ground, Panel, explanation_panels, panel_scales
+from .panels import Ground, Panel, answer_lines, explanation_panels, panel_scales
 from .scales import Scale
-from .wording import number, plain, provenance_facts
+from .wording import plain, provenance_facts
 
 _MAP_SIDE, _MANY_SIDE, _MANY = 480, 320, 6  # pixels; with more pictures than that, maps are smaller
 _FRAME_HEIGHT = 760
 
 
 def report_html(explanations: Sequence[Explanation]) -> str:
-    """Returns one self-contained HTML page on several explanations, with an index where there is more than one.
+    """Returns one self-contained HTML page on the explanations, with an index where there are several.
 
     Raises SettingError if there is none.
     """
@@ -59,7 +59,7 @@ class Card:
     own: dict[str, Any] | None = None
     shared: dict[str, Any] | None = None
     box: tuple[float, float, float, float] | None = None
-    aspect: str = "3 / 2"
+    ratio: float = 1.5
     crisp: bool = False
     tip: str = ""
 
@@ -70,6 +70,7 @@ class Section:
 
     number: int
     source: str
+    short: str
     model: str
     grounds: dict[str, str]
     picture: str
@@ -131,37 +132,22 @@ def _section(index: int, explanation: Explanation, cards: Sequence[Card]) -> Sec
         if found is not None and (name in used or name == main)
     }
     targets = dict.fromkeys(card.panel.target for card in cards)
+    source = plain(explanation.source) or f"Picture {index + 1}"
     return Section(
         number=index,
-        source=plain(explanation.source) or f"Picture {index + 1}",
+        source=source,
+        short=source.replace("\\", "/").rstrip("/").rpartition("/")[2] or source,
         model=plain(explanation.model),
         grounds=grounds,
         picture=main,
         aspect="3 / 2" if best is None else f"{best.shape[1]} / {best.shape[0]}",
-        answers=_answers(explanation.prediction),
+        answers=answer_lines(explanation.prediction) if explanation.prediction else (),
         scale=explanation.prediction.scale if explanation.prediction else "",
         targets=tuple((name, tuple(card for card in cards if card.panel.target == name)) for name in targets),
         notes=tuple(plain(note) for note in explanation.notes),
         provenance=provenance_facts(explanation.provenance),
         maps=sum(card.layer is not None for card in cards),
         failed=sum(card.layer is None for card in cards),
-    )
-
-
-def _answers(prediction: Prediction | None) -> tuple[tuple[str, str, float | None], ...]:
-    """Returns (label, score in words, share of the full bar or None where a bar would mean nothing)."""
-    if prediction is None:
-        return ()
-    probability = prediction.scale == "probability"
-    most = 1.0 if probability else max((answer.score for answer in prediction.top), default=0.0)
-    bars = most > 0 and all(0 <= answer.score <= most for answer in prediction.top)
-    return tuple(
-        (
-            plain(answer.label),
-            f"{answer.score:.1%}" if probability else number(answer.score),
-            round(100 * answer.score / most, 2) if bars else None,
-        )
-        for answer in prediction.top
     )
 
 
@@ -175,10 +161,10 @@ def _card(panel: Panel, own: Scale | None, shared: Scale | None) -> Card:
     if seen is not None:
         top, left, bottom, right = seen
         if seen != (0, 0, height, width):
-            box = (100 * top / height, 100 * left / width, 100 - 100 * bottom / height, 100 - 100 * right / width)
+            box = (top / height, left / width, 1 - bottom / height, 1 - right / width)
         holes = int(np.isnan(drawn[top:bottom, left:right]).sum())
         if holes:
-            panel = replace(panel, note=f"{panel.note} no number at {holes} pixels, left without colour".strip())
+            panel = replace(panel, note=f"{panel.note} no number at {holes} pixels, left bare".strip())
     return Card(
         panel,
         layer=layers.map_uri(drawn, own, solid=panel.base is None),
@@ -186,7 +172,7 @@ def _card(panel: Panel, own: Scale | None, shared: Scale | None) -> Card:
         own=_facts(own),
         shared=_facts(shared),
         box=box,
-        aspect=f"{width} / {max(height, width // 8)}",
+        ratio=round(min(width / height, 12.0), 4),
         crisp=max(height, width) <= 96,
         tip=_tip(panel),
     )

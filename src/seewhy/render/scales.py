@@ -1,4 +1,4 @@
-"""Which colour stands for which number: a scale is stated beside every map, so it must be a record, not a habit."""
+"""Which colour stands for which number: stated beside every map, so it must be a record, not a habit."""
 
 from __future__ import annotations
 
@@ -57,15 +57,16 @@ class Scale:
         solid: alpha is 255 everywhere; otherwise it grows with the evidence, so that a picture shows through
             where there is none.
         """
-        return self.palette(solid=solid)[self.index(values)]
+        drawn: NDArray[np.uint8] = self.palette(solid=solid)[self.index(values)]
+        return drawn
 
     def index(self, values: Array) -> NDArray[np.uint8]:
         """Returns each number's entry in the palette, 0..254, and 255 where it is NaN."""
         position = self.position(values)
         missing = np.isnan(position)
-        index = np.rint(np.where(missing, 0, position) * 254).astype(np.uint8)
-        index[missing] = 255
-        return index
+        entries: NDArray[np.uint8] = np.rint(np.where(missing, 0, position) * 254).astype(np.uint8)
+        entries[missing] = 255
+        return entries
 
     def palette(self, *, solid: bool = True) -> NDArray[np.uint8]:
         """Returns 256 colours with alpha, (256, 4); 0..254 run from `low` to `high`, 255 is for NaN."""

@@ -91,16 +91,14 @@ def number(value: float, beside: float = 0.0) -> str:
 
 
 def plain(text: object) -> str:
-    """Returns the text as one line that every output form can hold: no control characters, no lone surrogates."""
-    kept = "".join(
-        " " if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else "�" if "\ud800" <= sign <= "\udfff" else sign
-        for sign in str(text)
-    )
+    """Returns the text as one line that every output can hold: no control signs, no lone surrogates."""
+    kept = str(text).encode("utf-8", "replace").decode("utf-8")
+    kept = "".join(" " if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else sign for sign in kept)
     return " ".join(kept.split())
 
 
 def shorten(text: str, length: int) -> str:
-    """Returns the text, cut at a word where one ends nearby, with an ellipsis if it is longer than `length`."""
+    """Returns the text, cut at a word where one ends nearby, with an ellipsis, if longer than `length`."""
     if len(text) <= length:
         return text
     cut = text[: max(1, length - 1)]
@@ -118,11 +116,9 @@ def error_text(error: BaseException) -> str:
 
 
 def method_facts(attribution: Attribution) -> tuple[tuple[str, str], ...]:
-    """Returns (what, value) lines about how a map was made and what its numbers are."""
-    lines: dict[str, str] = {}
-    if attribution.units:
-        lines["The numbers are"] = plain(attribution.units)
-    lines["Sign"] = "positive is evidence for, negative against" if attribution.signed else "unsigned: strength only"
+    """Returns (what, value) lines about how a map was made; what its numbers are stands at its colour bar."""
+    sign = "positive is evidence for, negative against" if attribution.signed else "strength only"
+    lines: dict[str, str] = {"Sign": sign}
     if attribution.reduce in _RULES:
         lines["Channels"] = _RULES[attribution.reduce]
     if attribution.layer is not None:

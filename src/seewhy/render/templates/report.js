@@ -128,7 +128,7 @@
     const card = stack.closest(".card").cloneNode(true);
     const large = document.createElement("div");
     large.className = stack.className;
-    large.style.aspectRatio = stack.style.aspectRatio;
+    large.style.cssText = stack.style.cssText;
     large.append(...card.querySelector(".stack").childNodes);
     card.querySelector(".stack").replaceWith(large);
     body.replaceChildren(card);

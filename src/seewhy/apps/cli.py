@@ -1,0 +1,148 @@
+"""The command `seewhy`: exit code 0 done, 1 some input failed (the others are done), 2 wrong usage."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .._version import __version__
+from ..core.errors import SeewhyError, SettingError
+
+app = typer.Typer(
+    name="seewhy",
+    help="Why did this neural network decide that, and how far can the answer be trusted?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
+
+ModelSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="efficientnet-lite0 (the default), timm:NAME, torchvision:NAME, or FILE.py:FACTORY. A name with @random "
+        "has random weights.",
+    ),
+]
+Checkpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", help="File of weights: safetensors, or a PyTorch state dict.")
+]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; chosen automatically if not given.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"seewhy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Why did this neural network decide that, and how far can the answer be trusted?"""
+
+
+@app.command()
+def explain(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Picture files.")],
+    method: Annotated[
+        list[str] | None, typer.Option("-m", "--method", help="Method, repeatable; see `seewhy methods`.")
+    ] = None,
+    model: ModelSpec = None,
+    checkpoint: Checkpoint = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="Class label or index, repeatable; the top class if not given."),
+    ] = None,
+    rather_than: Annotated[
+        str | None, typer.Option("--rather-than", help="Explain the target rather than this class.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option("--layer", help="Layer of the class activation maps.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Output: .html, .png, .npz or .json; or a folder. Default: report.html."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of methods that draw samples.")] = 0,
+    device: Device = None,
+    debug: Debug = False,  # read by main, which sees every error
+) -> None:
+    """Explain what the model sees in each picture, and write a report."""
+    from .explaining import Request, explain_files
+
+    request = Request(
+        tuple(images), tuple(method or ()), tuple(target or ()), rather_than, layer, output, seed
+    )
+    raise typer.Exit(explain_files(request, _loader(model, checkpoint, device), console, stderr))
+
+
+@app.command()
+def methods() -> None:
+    """List the explanation methods: what each costs and needs."""
+    from ..methods import all_methods
+    from .tables import method_table
+
+    console.print(method_table(dict(all_methods())))
+
+
+@app.command()
+def layers(
+    model: ModelSpec = None,
+    checkpoint: Checkpoint = None,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", help="Picture to trace the network with, where its input size is not known."),
+    ] = None,
+    device: Device = None,
+    debug: Debug = False,  # read by main, which sees every error
+) -> None:
+    """List the model's layers, their output shapes, and the default layer of class activation maps."""
+    from ..models.images import open_picture
+    from ..study.layers import layers as list_layers
+    from .tables import layer_table
+
+    loaded = _loader(model, checkpoint, device)()
+    x = None
+    if image is not None:
+        if loaded.preprocessing is None:
+            raise SettingError("--image needs a model with preprocessing; this one has none.")
+        x = loaded.preprocessing(open_picture(image))
+    found = list_layers(loaded, x)
+    console.print(layer_table(found))
+    chosen = f"{found.default}: {found.why}" if found.default else f"none: {found.why}"
+    console.print(f"* default layer of class activation maps: {chosen}", soft_wrap=True)
+
+
+def _loader(spec: str | None, checkpoint: Path | None, device: str | None) -> Any:
+    """Returns a function that loads the model: everything else is checked first."""
+
+    def load_it() -> Any:
+        from ..models.wrapping import load
+
+        return load(spec, checkpoint, device=device)
+
+    return load_it
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; errors are one line on stderr, and never a traceback without --debug."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(args=given, standalone_mode=True)
+    except SeewhyError as error:
+        if "--debug" in given:
+            raise
+        stderr.print(f"seewhy: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        stderr.print("seewhy: interrupted; what was finished is kept.")
+        sys.exit(130)

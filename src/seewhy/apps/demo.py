@@ -1,0 +1,37 @@
+"""What `make demo` runs: a real network's answer to a real photograph, explained side by side in one report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from skimage.data import chelsea
+
+from .. import Options, explain, load
+from ..methods import all_methods
+from .progress import PassBar
+from .tables import print_summary
+
+FOLDER = Path("demo")
+
+
+def main() -> None:
+    """Writes demo/report.html and demo/report.png."""
+    console = Console(highlight=False)
+    model = load()
+    with PassBar(console) as bar:
+        explanation = explain(
+            model,
+            chelsea(),
+            methods=list(all_methods()),
+            options=Options(on_event=bar.on_event),
+        )
+    print_summary(console, explanation)
+    FOLDER.mkdir(exist_ok=True)
+    for name in ("report.html", "report.png"):
+        console.print(f"Wrote {explanation.save(FOLDER / name)}")
+    console.print("Open demo/report.html in a browser.")
+
+
+if __name__ == "__main__":
+    main()

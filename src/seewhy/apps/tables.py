@@ -1,0 +1,65 @@
+"""What the command line prints: tables of methods and layers, and the short form of an explanation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..core.explanation import Explanation
+from ..core.method import Method
+from ..models.layers import Layers
+
+
+def method_table(methods: dict[str, type[Method]]) -> Table:
+    """Returns all methods with their family, cost, and needs."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("name", no_wrap=True)
+    for column in ("family", "passes for one picture", "needs", "reference"):
+        table.add_column(column, overflow="fold")
+    for name, cls in methods.items():
+        info = cls.info
+        table.add_row(name, info.family, info.cost, ", ".join(sorted(info.needs)) or "nothing", info.reference)
+    return table
+
+
+def layer_table(layers: Layers) -> Table:
+    """Returns the layers in the order of their first call, the default layer marked."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    table.add_column("layer", no_wrap=True)
+    for column in ("output of one row", "type"):
+        table.add_column(column, overflow="fold")
+    for row in layers:
+        shape = "not reached" if row.shape is None else " x ".join(map(str, row.shape))
+        calls = f" (called {row.calls} times)" if row.calls > 1 else ""
+        chosen = row.name == layers.default
+        table.add_row("*" if chosen else "", escape(row.name), shape + calls, row.type, style="bold" if chosen else "")
+    return table
+
+
+def summary(explanation: Explanation) -> Iterator[str]:
+    """Yields the lines that sum up an explanation."""
+    yield f"[bold]{escape(explanation.source)}[/bold]"
+    if explanation.prediction is not None:
+        yield f"  {escape(str(explanation.prediction))}"
+    for note in explanation.notes:
+        yield f"  [dim]{escape(note)}[/dim]"
+    for key, attribution in explanation.attributions.items():
+        known = attribution.diagnostics
+        passes = f"{known['forward_passes']} forward, {known['backward_passes']} backward"
+        place = f" at {attribution.layer}" if attribution.layer else ""
+        yield f"  {key[0]}{escape(place)} for {escape(key[1])} [dim]({passes})[/dim]"
+        for finding in explanation.findings.get(key, ()):
+            if finding.level == "warning":
+                yield f"    [yellow]{escape(finding.text)}[/yellow]"
+    for (method, target), error in explanation.errors.items():
+        yield f"  [red]{method} for {escape(target)} failed: {escape(str(error))}[/red]"
+
+
+def print_summary(console: Console, explanation: Explanation) -> None:
+    """Prints the short form."""
+    for line in summary(explanation):
+        console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,249 @@
+"""`explain`: pictures in, explanations out. One bad picture or method does not touch the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..core.errors import InputError, InputTypeError, SeewhyError
+from ..core.explanation import Explanation, Finding, Prediction
+from ..core.geometry import Geometry
+from ..core.method import Method
+from ..core.queries import outputs
+from ..core.query import ask
+from ..core.rows import Case
+from ..core.targets import Target, Top, describe, with_sign
+from ..engine import Engine, Options, Outcome
+from ..models.images import open_picture
+from ..models.model import Model
+from ..models.wrapping import load, wrap
+from .attribute import AnyMethod, check_seed, collect, named_methods
+from .cases import cases
+from .findings import about_prediction, findings
+from .prediction import prediction
+from .provenance import versions
+from .targets import named_targets
+
+DEFAULT_METHODS = (
+    "grad-cam",
+    "grad-cam++",
+    "layer-cam",
+    "xgrad-cam",
+    "saliency",
+    "smoothgrad",
+    "guided-backprop",
+    "input-x-gradient",
+    "integrated-gradients",
+)
+TOGETHER = 4
+"""Pictures whose passes are shared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked of every picture; checked before the first one is opened."""
+
+    model: Model
+    methods: Mapping[str, Method]
+    targets: Sequence[Target]
+    seed: int
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One picture or tensor, ready to be explained."""
+
+    source: str
+    case: Case
+    picture: NDArray[np.uint8] | None
+    view: NDArray[np.uint8] | None
+    geometry: Geometry | None
+    notes: tuple[str, ...]
+
+
+def explain(  # noqa: PLR0913 - the front door: each of these is a question of its own
+    model: Model | nn.Module | str,
+    image: Any,
+    methods: AnyMethod | Sequence[AnyMethod] | None = None,
+    targets: Any = None,
+    *,
+    layer: Any = None,
+    seed: int = 0,
+    options: Options | None = None,
+) -> Explanation:
+    """Returns the model's answer to one picture and what each method says about it.
+
+    image: a path, PIL image, array (H, W, 3), or a tensor (C, H, W) or (1, C, H, W) as the model takes it.
+    methods: names or settings objects; None takes nine of the quick ones.
+    targets: None is the top class; a class index, label, function or one of `seewhy.targets`, or a list of them.
+    layer: for the class activation maps among the methods.
+
+    A method that fails is reported in `errors`, and raised when its result is asked for.
+    """
+    plan = make_plan(model, methods, targets, layer=layer, seed=seed, options=options)
+    return next(_explained(plan, [_subject(plan, image)]))
+
+
+def explain_many(
+    plan: Plan, images: Iterable[Any]
+) -> Iterator[tuple[Any, Explanation | SeewhyError]]:
+    """Yields (image, explanation or error) for each image; a few at a time share their passes."""
+    waiting = iter(images)
+    while group := list(islice(waiting, TOGETHER)):
+        subjects: list[Subject | SeewhyError] = []
+        for image in group:
+            try:
+                subjects.append(_subject(plan, image))
+            except SeewhyError as error:
+                subjects.append(error)
+        done = _explained(plan, [subject for subject in subjects if isinstance(subject, Subject)])
+        for image, subject in zip(group, subjects, strict=True):
+            yield image, subject if isinstance(subject, SeewhyError) else next(done)
+
+
+def make_plan(  # noqa: PLR0913 - as explain
+    model: Model | nn.Module | str,
+    methods: AnyMethod | Sequence[AnyMethod] | None = None,
+    targets: Any = None,
+    *,
+    layer: Any = None,
+    seed: int = 0,
+    options: Options | None = None,
+) -> Plan:
+    """Returns the checked plan for any number of pictures."""
+    wrapped = load(model) if isinstance(model, str) else wrap(model)
+    chosen = DEFAULT_METHODS if methods is None else methods
+    asked = [chosen] if isinstance(chosen, (str, Method, type)) else list(chosen)
+    named = named_methods(wrapped, asked, None) if layer is None else _with_layer(wrapped, asked, layer)
+    return Plan(wrapped, named, named_targets(wrapped, targets), check_seed(seed), options or Options())
+
+
+def _with_layer(model: Model, methods: Sequence[AnyMethod], layer: Any) -> dict[str, Method]:
+    """Gives the layer to every method that has one; at least one must."""
+    plain = named_methods(model, methods)
+    layered = [name for name, method in plain.items() if "layer" in method.settings()]
+    if not layered:
+        return named_methods(model, methods, layer)  # raises, naming the method
+    wanted = model.layer_name(layer)
+    return {
+        name: replace(method, layer=wanted) if name in layered else method  # type: ignore[type-var]
+        for name, method in plain.items()
+    }
+
+
+def _subject(plan: Plan, image: Any) -> Subject:
+    """Returns the picture as the model's input, with the way back to the photograph."""
+    model = plan.model
+    if isinstance(image, Tensor):
+        return _tensor_subject(plan, image)
+    picture = open_picture(image)
+    if model.preprocessing is None:
+        raise InputTypeError(
+            "Expected a tensor: this model has no preprocessing, so a picture cannot be turned into its input. Give "
+            "the tensor, or seewhy.wrap(network, preprocess=...)."
+        )
+    x = model.preprocessing(picture)
+    (case,) = cases(model, x, plan.seed)
+    source = picture.source if not isinstance(image, (str, Path)) else str(image)
+    view = model.preprocessing.to_pixels(x[0]) if model.value_range is not None else None
+    return Subject(source, case, picture.pixels, view, model.preprocessing.geometry(picture), picture.notes)
+
+
+def _tensor_subject(plan: Plan, x: Tensor) -> Subject:
+    batch = cases(plan.model, x[None] if x.dim() == 3 else x, plan.seed)
+    if len(batch) != 1:
+        raise InputError(
+            f"explain takes one picture; given a batch of shape {tuple(x.shape)}. Use seewhy.attribute for batches."
+        )
+    return Subject("tensor", batch[0], None, tensor_view(plan.model, batch[0].x[0]), None, ())
+
+
+def tensor_view(model: Model, x: Tensor) -> NDArray[np.uint8] | None:
+    """Returns what the model saw as (H, W, 3) uint8, by its value range or else by the tensor's own range."""
+    if x.dim() != 4 or x.shape[1] not in (1, 3):
+        return None
+    values = x[0].detach().float().cpu()
+    low, high = model.value_range or (values.min().reshape(1), values.max().reshape(1))
+    low, high = low.reshape(-1, 1, 1), high.reshape(-1, 1, 1)
+    scaled = ((values - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+    pixels = (scaled * 255).round().byte().expand(3, -1, -1).permute(1, 2, 0)
+    return np.ascontiguousarray(pixels.numpy())
+
+
+def _explained(plan: Plan, subjects: Sequence[Subject]) -> Iterator[Explanation]:
+    """Runs everything asked of some pictures together, and yields their explanations in order."""
+    flows: list[tuple[Any, Any]] = []
+    for place, subject in enumerate(subjects):
+        flows.append(((place, None, None), ask(outputs(subject.case.rows()))))
+        for number, target in enumerate(plan.targets):
+            for name, method in plan.methods.items():
+                flows.append(((place, number, name), method.flow(subject.case, target)))
+    outcomes = Engine(plan.model, plan.options).run(flows) if flows else {}
+    for place, subject in enumerate(subjects):
+        yield _assemble(plan, subject, {key[1:]: outcome for key, outcome in outcomes.items() if key[0] == place})
+
+
+def _assemble(plan: Plan, subject: Subject, outcomes: Mapping[Any, Outcome]) -> Explanation:
+    answer = _prediction(plan, outcomes[None, None])
+    made: dict[tuple[str, str], Any] = {}
+    errors: dict[tuple[str, str], Exception] = {}
+    said: dict[tuple[str, str], tuple[Finding, ...]] = {}
+    targets: dict[str, Target] = {}
+    for number, asked in enumerate(plan.targets):
+        target, words = _words(plan, asked, answer)
+        targets[words] = target
+        for name in plan.methods:
+            outcome = outcomes[number, name]
+            if outcome.error is not None:
+                errors[name, words] = _as_exception(outcome.error)
+                continue
+            result = collect([outcome], plan.model, plan.seed)
+            made[name, words] = replace(result, geometry=(subject.geometry,))
+            said[name, words] = findings(result)
+    return Explanation(
+        source=subject.source,
+        model=plan.model.name,
+        prediction=answer,
+        targets=targets,
+        attributions=made,
+        picture=subject.picture,
+        view=subject.view,
+        errors=errors,
+        findings=said,
+        notes=(*subject.notes, *plan.model.notes, *(about_prediction(answer) if answer else ())),
+        provenance=_provenance(plan, subject),
+    )
+
+
+def _as_exception(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else RuntimeError(str(error))
+
+
+def _prediction(plan: Plan, outcome: Outcome) -> Prediction | None:
+    return prediction(plan.model, outcome.value) if outcome.error is None else None
+
+
+def _words(plan: Plan, target: Target, answer: Prediction | None) -> tuple[Target, str]:
+    """Returns the target and its name in words; the top class under its own label."""
+    if isinstance(target, Top) and answer is not None and target.rank < len(answer.top) and answer.classes > 1:
+        target = with_sign(target, answer.top[target.rank].index, True)
+    return target, describe(target, plan.model.labels)
+
+
+def _provenance(plan: Plan, subject: Subject) -> dict[str, Any]:
+    return {
+        "input": subject.case.id,
+        "seed": plan.seed,
+        "model": plan.model.name,
+        "preprocessing": getattr(plan.model.preprocessing, "key", "none"),
+        "device": str(plan.model.device),
+        "versions": dict(versions()),
+    }

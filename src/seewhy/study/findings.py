@@ -1,0 +1,87 @@
+"""What a reader of a map must know, in words: nothing found, negative evidence, saturation, a remaining gap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..core.attribution import Attribution
+from ..core.explanation import Finding, Prediction
+from ..core.targets import Class, Difference
+
+SATURATED = 0.99
+UNSURE = 0.5
+NOISY = 0.25
+
+
+def findings(attribution: Attribution) -> tuple[Finding, ...]:
+    """Returns what is to be said about one map, the most important first."""
+    return tuple(_findings(attribution))
+
+
+def _findings(attribution: Attribution) -> Iterator[Finding]:
+    known = attribution.diagnostics
+    empty = known.get("empty")
+    if empty is not None:
+        yield Finding("empty", _empty_text(attribution, str(empty)), "warning")
+    yield from _gap(attribution)
+    yield from _saturation(attribution)
+    error = known.get("relative_error")
+    if isinstance(error, float) and error > NOISY:
+        yield Finding(
+            "noisy",
+            f"The sampling error is {error:.0%} of the map: details may be chance. Draw more samples, or set a "
+            "tolerance.",
+        )
+    for note in known.get("notes", ()):
+        warning = note.startswith("warning: ")
+        yield Finding("engine", note.removeprefix("warning: "), "warning" if warning else "note")
+
+
+def _empty_text(attribution: Attribution, reason: str) -> str:
+    if attribution.counter is not None:
+        return (
+            f"No positive evidence: everything in layer {attribution.layer} speaks against this target, so the map is "
+            "empty by its definition, not by mistake. The counter-evidence is shown instead; try an earlier layer, "
+            "another target, or relu=False."
+        )
+    return f"The map is empty: {reason}. The score does not change when this input changes a little."
+
+
+def _gap(attribution: Attribution) -> Iterator[Finding]:
+    gap = attribution.diagnostics.get("completeness_gap")
+    if not isinstance(gap, float):
+        return
+    evaluations = attribution.diagnostics.get("gradient_evaluations")
+    text = f"The attributions add up to the score difference within {gap:.2%} ({evaluations} gradient evaluations)."
+    if attribution.diagnostics.get("converged") is False or gap > 0.05:
+        yield Finding("gap", text + " That gap is large: raise max_steps, or read small values with care.", "warning")
+    else:
+        yield Finding("gap", text)
+
+
+def _saturation(attribution: Attribution) -> Iterator[Finding]:
+    target = attribution.targets[0] if attribution.targets else None
+    if not isinstance(target, (Class, Difference)) or target.of not in ("probability", "loss"):
+        return
+    score = float(attribution.scores[0])
+    probability = score if target.of == "probability" else 2.718281828 ** (-score)
+    if probability > SATURATED:
+        yield Finding(
+            "saturated",
+            f"The probability is {probability:.2%}: it hardly changes any more, so its gradient is nearly zero "
+            "everywhere. Explain the logit instead.",
+            "warning",
+        )
+
+
+def about_prediction(prediction: Prediction) -> tuple[str, ...]:
+    """Returns notes on the model's answer itself."""
+    if prediction.scale != "probability" or not prediction.top or prediction.classes < 2:
+        return ()
+    best = prediction.top[0]
+    if best.score >= UNSURE:
+        return ()
+    return (
+        f"The model is unsure: its best answer, {best.label}, has {best.score:.0%}. A map explains that answer, "
+        "right or wrong.",
+    )

@@ -10,7 +10,7 @@ from .models.model import Model
 from .models.wrapping import load, wrap
 from .study.attribute import attribute
 from .study.explain import explain
-from .study.front import bind_all
+from .study.front import bind_all, load_explanation
 
 bind_all()
 
@@ -24,6 +24,7 @@ __all__ = [
     "attribute",
     "explain",
     "load",
+    "load_explanation",
     "methods",
     "targets",
     "wrap",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from oracles import Layer, Score, class_score, layer_at, twin
 from skimage import data
 from skimage.transform import resize
 from torch import Tensor, nn
 
 import seewhy
+
+from .oracles import Layer, Score, class_score, layers_at, twin
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -42,9 +44,17 @@ class Network:
         """The score of the class explained."""
         return class_score(self.target)
 
-    def layer(self, name: str) -> Layer:
-        """What the twin's layer gives; computed once."""
-        return _layer(self, name)
+    def layer(self, name: str, dtype: torch.dtype = torch.float64) -> Layer:
+        """What a layer of the network gives, in float64 or as plain autograd in float32 has it; computed once."""
+        return _layers(self, dtype)[name]
+
+    def small(self) -> Network:
+        """The same network at 96 px: float64 convolutions are slow."""
+        return _small(self)
+
+    def wide(self) -> nn.Module:
+        """The network in float64 with its in-place operations left in: what seewhy is given in strict tests."""
+        return _wide(self.module)
 
     def linear(self) -> nn.Linear:
         """The twin's last linear layer."""
@@ -54,8 +64,19 @@ class Network:
 
 
 @cache
-def _layer(network: Network, name: str) -> Layer:
-    return layer_at(network.twin, network.x, network.score, name)
+def _layers(network: Network, dtype: torch.dtype) -> dict[str, Layer]:
+    module = network.twin if dtype == torch.float64 else twin(network.module, dtype)
+    return layers_at(module, network.x, network.score, network.layers)
+
+
+@cache
+def _small(network: Network) -> Network:
+    return network if network.x.shape[-1] <= 96 else replace(network, x=picture(96))
+
+
+@cache
+def _wide(module: nn.Module) -> nn.Module:
+    return copy.deepcopy(module).double()
 
 
 def picture(size: int, name: str = "chelsea", corner: tuple[int, int] = (30, 120)) -> Tensor:
@@ -81,7 +102,7 @@ def efficientnet() -> Network:
     model = seewhy.load("efficientnet-lite0", device="cpu")
     x = picture(224)
     return _network(
-        "efficientnet-lite0", model.module, x, ("bn2", "conv_head", "blocks.4.2"), ("bn2", "classifier")
+        "efficientnet-lite0", model.module, x, ("bn2", "conv_head"), ("bn2", "classifier")
     )
 
 
@@ -106,7 +127,7 @@ def mobilenet() -> Network:
         "mobilenet-v2",
         module,
         picture(224),
-        ("features.18", "features.18.0", "features.13"),
+        ("features.18", "features.18.0"),
         ("features.18", "classifier.1"),
     )
 

@@ -18,9 +18,9 @@ Score = Callable[[Tensor], Tensor]
 """From the network's output (1, K) to the number that is explained."""
 
 
-def twin(network: nn.Module) -> nn.Module:
-    """Returns a float64 copy in eval mode whose activations do not write over their inputs."""
-    made = copy.deepcopy(network).double().eval()
+def twin(network: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """Returns a copy in eval mode whose activations do not write over their inputs."""
+    made = copy.deepcopy(network).to(dtype).eval()
     for part in made.modules():
         if hasattr(part, "inplace"):
             part.inplace = False
@@ -42,31 +42,39 @@ class Layer:
 
 
 def input_gradient(network: nn.Module, x: Tensor, score: Score) -> Tensor:
-    """Returns dS/dx at one row (1, C, H, W), float64."""
-    leaf = x.detach().double().requires_grad_()
+    """Returns dS/dx at one row (1, C, H, W), in the network's own dtype: float64 for a twin."""
+    leaf = x.detach().to(next(network.parameters()).dtype).requires_grad_()
     (found,) = torch.autograd.grad(score(network(leaf)), leaf)
     return found
 
 
-def layer_at(network: nn.Module, x: Tensor, score: Score, layer: str) -> Layer:
-    """Returns a layer's activation and gradient at one row; of a layer that runs several times, the last run."""
-    kept: list[Tensor] = []
+def layers_at(network: nn.Module, x: Tensor, score: Score, names: Sequence[str]) -> dict[str, Layer]:
+    """Returns activation and gradient of layers at one row; of a layer that runs several times, the last run."""
+    kept: dict[str, Tensor] = {}
 
-    def hook(_: nn.Module, __: object, output: Tensor) -> Tensor:
-        output.retain_grad()
-        kept.append(output)
-        return output.clone()  # what an in-place addition behind the layer writes to is not what it gave
+    def hook(name: str) -> Callable[[nn.Module, object, Tensor], Tensor]:
+        def keep(_: nn.Module, __: object, output: Tensor) -> Tensor:
+            output.retain_grad()
+            kept[name] = output
+            return output.clone()  # what an in-place addition behind the layer writes to is not what it gave
 
-    handle = network.get_submodule(layer).register_forward_hook(hook)
+        return keep
+
+    handles = [network.get_submodule(name).register_forward_hook(hook(name)) for name in names]
     try:
-        value = score(network(x.detach().double().requires_grad_()))
+        value = score(network(x.detach().to(next(network.parameters()).dtype).requires_grad_()))
         value.backward()
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
         network.zero_grad()
-    gradient = kept[-1].grad
-    assert gradient is not None
-    return Layer(kept[-1].detach()[0].numpy(), gradient[0].numpy(), float(value))
+    return {name: _layer(tensor, float(value.detach())) for name, tensor in kept.items()}
+
+
+def _layer(tensor: Tensor, score: float) -> Layer:
+    assert tensor.grad is not None
+    activation, gradient = (part.detach()[0].double().numpy() for part in (tensor, tensor.grad))
+    return Layer(activation, gradient, score)
 
 
 # ------------------------------------------------------------------------------------------- gradients of the input
@@ -146,44 +154,42 @@ def guided_backprop(network: nn.Module, x: Tensor, score: Score) -> Tensor:
 # --------------------------------------------------------------------------------------------- class activation maps
 
 
-def _channels(layer: Layer) -> range:
-    return range(layer.activation.shape[0])
-
-
 def _places(layer: Layer) -> list[tuple[int, int]]:
     _, height, width = layer.activation.shape
     return [(i, j) for i in range(height) for j in range(width)]
 
 
+def _pairs(layer: Layer) -> list[tuple[list[list[float]], list[list[float]]]]:
+    """Each channel's (activation, gradient) as lists of rows."""
+    return list(zip(layer.activation.tolist(), layer.gradient.tolist(), strict=True))
+
+
 def _weighted(layer: Layer, weights: Sequence[float]) -> np.ndarray:
     """sum_k w_k A_k."""
     total = np.zeros(layer.activation.shape[1:])
-    for k in _channels(layer):
-        total += weights[k] * layer.activation[k]
+    for weight, channel in zip(weights, layer.activation, strict=True):
+        total += weight * channel
     return total
 
 
-def cam(layer: Layer, row_of_weights: np.ndarray) -> np.ndarray:
+def cam(layer: Layer, row_of_weights: Sequence[float]) -> np.ndarray:
     """M_c(x, y) = sum_k w_k^c f_k(x, y): Zhou et al. 2016, eq. 2; the weights are the linear layer's own."""
-    return _weighted(layer, [float(w) for w in row_of_weights])
+    return _weighted(layer, row_of_weights)
 
 
 def grad_cam(layer: Layer) -> np.ndarray:
     """alpha_k = 1/Z sum_ij dS/dA_k,ij; L = sum_k alpha_k A_k (before its ReLU): Selvaraju et al. 2017, eq. 1, 2."""
     places = _places(layer)
-    return _weighted(
-        layer, [sum(float(layer.gradient[k][p]) for p in places) / len(places) for k in _channels(layer)]
-    )
+    return _weighted(layer, [sum(g[i][j] for i, j in places) / len(places) for _, g in _pairs(layer)])
 
 
 def grad_cam_plus_plus(layer: Layer) -> np.ndarray:
     """Chattopadhay et al. 2018, eq. 19 (alpha) and eq. 5 (weights), before the map's ReLU; exp(S) dropped."""
-    weights = []
-    for k in _channels(layer):
-        a, g = layer.activation[k].tolist(), layer.gradient[k].tolist()
-        total = sum(a[i][j] for i, j in _places(layer))
+    places, weights = _places(layer), []
+    for a, g in _pairs(layer):
+        total = sum(a[i][j] for i, j in places)
         weight = 0.0
-        for i, j in _places(layer):
+        for i, j in places:
             slope = g[i][j]
             denominator = 2 * slope**2 + total * slope**3
             alpha = slope**2 / denominator if denominator != 0 else 0.0
@@ -194,10 +200,10 @@ def grad_cam_plus_plus(layer: Layer) -> np.ndarray:
 
 def xgrad_cam(layer: Layer) -> np.ndarray:
     """alpha_k = sum_xy A_k(x,y) / (sum_xy A_k) * dS/dA_k(x,y): Fu et al. 2020, eq. 8; before the ReLU."""
-    weights = []
-    for k in _channels(layer):
-        total = sum(float(layer.activation[k][p]) for p in _places(layer))
-        share = sum(float(layer.activation[k][p]) * float(layer.gradient[k][p]) for p in _places(layer))
+    places, weights = _places(layer), []
+    for a, g in _pairs(layer):
+        total = sum(a[i][j] for i, j in places)
+        share = sum(a[i][j] * g[i][j] for i, j in places)
         weights.append(share / total if total != 0 else 0.0)
     return _weighted(layer, weights)
 
@@ -205,18 +211,18 @@ def xgrad_cam(layer: Layer) -> np.ndarray:
 def layer_cam(layer: Layer) -> np.ndarray:
     """w_ij = relu(g_ij); M_ij = sum_k w_k,ij A_k,ij (before its ReLU): Jiang et al. 2021, eq. 5 to 7."""
     total = np.zeros(layer.activation.shape[1:])
-    for k in _channels(layer):
-        for place in _places(layer):
-            total[place] += max(float(layer.gradient[k][place]), 0.0) * float(layer.activation[k][place])
+    for a, g in _pairs(layer):
+        for i, j in _places(layer):
+            total[i, j] += max(g[i][j], 0.0) * a[i][j]
     return total
 
 
 def hires_cam(layer: Layer) -> np.ndarray:
     """sum_k dS/dA_k * A_k at every place: Draelos and Carin 2020, eq. 4 (signed)."""
     total = np.zeros(layer.activation.shape[1:])
-    for k in _channels(layer):
-        for place in _places(layer):
-            total[place] += float(layer.gradient[k][place]) * float(layer.activation[k][place])
+    for a, g in _pairs(layer):
+        for i, j in _places(layer):
+            total[i, j] += g[i][j] * a[i][j]
     return total
 
 

@@ -29,6 +29,7 @@ def attribution(values: Any, **changes: Any) -> Attribution:
     values = torch.as_tensor(values)
     facts: dict[str, Any] = {
         "method": "grad-cam",
+        "title": "Grad-CAM",
         "targets": (Class(281),) * len(values),
         "scores": torch.ones(len(values)),
         "input_shapes": ((3, 16, 16),),
@@ -51,7 +52,7 @@ def explanation(**changes: Any) -> Explanation:
         "attributions": {
             ("grad-cam", "tabby"): attribution(ramp, geometry=where, layer="layer4"),
             ("integrated-gradients", "tabby"): attribution(
-                signed, method="integrated-gradients", signed=True, reduce="sum", geometry=where
+                signed, method="integrated-gradients", title="Integrated gradients", signed=True, reduce="sum", geometry=where
             ),
             ("grad-cam", "Egyptian cat"): attribution(
                 torch.zeros(1, 4, 4), geometry=where, layer="layer4", counter=torch.ones(1, 4, 4)
@@ -59,6 +60,7 @@ def explanation(**changes: Any) -> Explanation:
         },
         "errors": {("integrated-gradients", "Egyptian cat"): LayerError("there is no layer5")},
         "findings": {("grad-cam", "Egyptian cat"): (Finding("empty", "No positive evidence at layer4.", "warning"),)},
+        "titles": {"grad-cam": "Grad-CAM", "integrated-gradients": "Integrated gradients"},
         "picture": photo(),
         "view": np.zeros((16, 16, 3), dtype=np.uint8),
         "notes": ("The picture was cropped.",),

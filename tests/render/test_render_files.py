@@ -24,19 +24,19 @@ from seewhy.render import load_explanation, save_explanation, save_report
 WEIRD = "</script> \"q\" 'q' \\ / \x00 \n 猫 \udcff ! | $x$ 👁️"
 
 
+def bits(value: torch.Tensor | np.ndarray) -> Any:
+    """Returns all there is to compare of an array: form and bytes."""
+    if isinstance(value, torch.Tensor):
+        flat = value.detach().contiguous().reshape(-1)
+        return value.dtype, value.shape, flat.view(torch.uint8).tolist() if len(flat) else []
+    return value.dtype, value.shape, value.tobytes()
+
+
 def same(one: Any, other: Any) -> None:
     """Asserts that two records are equal down to dtype and bits."""
     assert type(one) is type(other)
-    if isinstance(one, torch.Tensor):
-        assert one.dtype == other.dtype
-        assert one.shape == other.shape
-        if one.numel():
-            bits = [value.detach().contiguous().reshape(-1).view(torch.uint8).tolist() for value in (one, other)]
-            assert bits[0] == bits[1]
-    elif isinstance(one, np.ndarray):
-        assert one.dtype == other.dtype
-        assert one.shape == other.shape
-        assert one.tobytes() == other.tobytes()
+    if isinstance(one, (torch.Tensor, np.ndarray)):
+        assert bits(one) == bits(other)
     elif is_dataclass(one):
         for field in fields(one):
             same(getattr(one, field.name), getattr(other, field.name))
@@ -48,10 +48,8 @@ def same(one: Any, other: Any) -> None:
         assert len(one) == len(other)
         for left, right in zip(one, other, strict=True):
             same(left, right)
-    elif isinstance(one, float):
-        assert repr(one) == repr(other)
     else:
-        assert one == other
+        assert repr(one) == repr(other)  # tells -0.0 from 0.0, and finds NaN equal
 
 
 def rich() -> Explanation:

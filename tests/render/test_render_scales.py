@@ -114,6 +114,14 @@ def test_robust_limits_are_the_percentile_and_say_so() -> None:
     assert (full.high, full.clipped, full.note()) == (1e6, 0.0, "")
 
 
+def test_robust_limits_of_a_signed_map_stay_symmetric() -> None:
+    values = np.linspace(-1, 0.5, 1000)
+    values[0] = -50.0
+    scale = scale_for([values], signed=True)
+    assert scale.low == -scale.high == -np.quantile(np.abs(values), 0.995)
+    assert [words[:2] for _, words in scale.ticks()] == ["≤ ", "0", "0."]  # only the left end was clipped
+
+
 def test_robust_limits_leave_a_map_with_one_hot_pixel_its_range() -> None:
     values = np.zeros(1000)
     values[0] = 1.0

@@ -88,10 +88,12 @@ def explain(
 @app.command()
 def methods() -> None:
     """List the explanation methods: what each costs and needs."""
-    from ..methods import all_methods
+    from ..methods import all_methods, broken_methods
     from .tables import method_table
 
     console.print(method_table(dict(all_methods())))
+    for text in broken_methods().values():
+        stderr.print(f"seewhy: {text}", markup=False, soft_wrap=True)
 
 
 @app.command()

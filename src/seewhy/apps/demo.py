@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
 from skimage.data import chelsea
 
@@ -16,18 +17,20 @@ FOLDER = Path("demo")
 
 
 def main() -> None:
-    """Writes demo/report.html and demo/report.png."""
+    """Writes demo/report.html and demo/report.png about the photograph demo/cat.png."""
     console = Console(highlight=False)
+    FOLDER.mkdir(exist_ok=True)
+    photograph = FOLDER / "cat.png"
+    Image.fromarray(chelsea()).save(photograph)
     model = load()
     with PassBar(console) as bar:
         explanation = explain(
             model,
-            chelsea(),
+            photograph,
             methods=list(all_methods()),
             options=Options(on_event=bar.on_event),
         )
     print_summary(console, explanation)
-    FOLDER.mkdir(exist_ok=True)
     for name in ("report.html", "report.png"):
         console.print(f"Wrote {explanation.save(FOLDER / name)}")
     console.print("Open demo/report.html in a browser.")

@@ -25,7 +25,7 @@ class Attribution:
 
     values: (N, C, *spatial) for methods that attribute to the input's elements, (N, *spatial) for maps that
         have no channels (`reduce` is "none"); a tuple where several inputs are attributed.
-    targets, scores: what was explained, per row, and its score (N,).
+    targets, scores: what was explained, per row, and its score (N,). title: the method's name in prose.
     error: standard error of the values, same shape, or None where the method is exact.
     counter: where a map keeps only positive evidence, the map of the negative evidence.
     input_shapes: shape of each attributed input without its row axis.
@@ -36,6 +36,7 @@ class Attribution:
     targets: tuple[Target, ...]
     scores: Tensor
     input_shapes: tuple[tuple[int, ...], ...]
+    title: str = ""
     reduce: Reduce = "none"
     signed: bool = True
     units: str = ""
@@ -57,7 +58,7 @@ class Attribution:
         reduce: the method's channel rule unless given: "max", "sum" or "absmax" (maximum of absolute values).
         size: "input" brings the map to the input's size (linear interpolation, align_corners=False), "layer"
             leaves it as the method made it, "image" maps crop and resize back onto the original photograph,
-            a list of (H, W) with NaN where the model saw nothing.
+            NaN where the model saw nothing: (N, H, W), or a list of (H, W) where photographs differ in size.
         """
         if size not in ("input", "layer", "image"):
             raise SettingError(f"size takes 'input', 'layer' or 'image'; given {size!r}.")
@@ -70,15 +71,16 @@ class Attribution:
             return self._on_photograph(maps)
         return maps[0] if not isinstance(self.values, tuple) else tuple(maps)
 
-    def _on_photograph(self, maps: list[Tensor]) -> list[Tensor]:
+    def _on_photograph(self, maps: list[Tensor]) -> Tensor | list[Tensor]:
         if len(maps) != 1 or len(self.geometry) != len(maps[0]) or None in self.geometry:
             raise SettingError(
                 "size='image' needs to know how each photograph was resized and cropped; this input came as a "
                 "tensor or its preprocessing is opaque. Use size='input', or explain image files."
             )
-        return [
+        placed = [
             where.to_original(row) for row, where in zip(maps[0], self.geometry, strict=True) if where is not None
         ]
+        return torch.stack(placed) if len({part.shape for part in placed}) == 1 else placed
 
     def plot(self, **options: Any) -> Any:
         """Returns a matplotlib figure of the maps; see `seewhy.render`."""

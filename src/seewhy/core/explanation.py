@@ -57,7 +57,7 @@ class Explanation:
     picture: the original (H, W, 3) uint8, or None for bare tensors. view: what the model saw, same form.
     attributions: by (method name, target in words), in the order they were asked for.
     errors: by the same keys, the error of each method that failed.
-    findings: by the same keys, what to know about each map.
+    findings: by the same keys, what to know about each map. titles: the methods' names in prose.
     """
 
     source: str
@@ -69,6 +69,7 @@ class Explanation:
     view: NDArray[np.uint8] | None = None
     errors: Mapping[tuple[str, str], Exception] = field(default_factory=dict)
     findings: Mapping[tuple[str, str], tuple[Finding, ...]] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

@@ -121,7 +121,7 @@ def gradient_sum(rows: Rows, target: Target, weights: Tensor) -> Query[GradientS
 def _weighted(weights: Tensor, leaf: Tensor) -> Tensor:
     """Reduces on the leaf's own device and returns float64 on the CPU."""
     wide = leaf.dtype if leaf.dtype == torch.float64 else torch.float32
-    total = torch.tensordot(weights.to(leaf.device, wide), leaf.to(wide), dims=1)
+    total: Tensor = torch.tensordot(weights.to(leaf.device, wide), leaf.to(wide), dims=1)
     return total.to("cpu", torch.float64)
 
 

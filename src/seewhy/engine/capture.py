@@ -18,7 +18,7 @@ class StopForward(BaseException):
     """Ends a forward pass whose rest nobody asked for; not an Exception, so that no model swallows it."""
 
 
-class CaptureOverwritten(Exception):
+class CaptureOverwritten(Exception):  # noqa: N818 - a signal inside the engine, not an error that a user sees
     """The default layer's output was written to in place: the pass must be repeated with the layer named."""
 
 
@@ -68,12 +68,14 @@ class Capture:
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(_: nn.Module, __: Any, output: Any) -> Any:
             tensor = first_tensor(output)
-            if tensor is None:
-                raise LayerError(f"Layer {name!r} returns {type(output).__name__}, which holds no tensor to explain.")
+            if tensor is None or not tensor.is_floating_point():
+                given = type(output).__name__ if tensor is None else f"a tensor of {tensor.dtype}"
+                raise LayerError(
+                    f"A layer to explain must give a real, floating-point tensor; layer {name!r} gives {given}. "
+                    "Choose another: model.layers() lists them."
+                )
             self.calls[name] += 1
-            kept = tensor
-            if self.start_graph and not tensor.requires_grad and tensor.is_floating_point():
-                kept = tensor.detach().requires_grad_()
+            kept = leaf_of(tensor) if self.start_graph and not tensor.requires_grad else tensor
             self.tensors[name] = kept  # of a layer that is called again, the last use stays
             self._maybe_stop()
             # the network goes on with a copy, so that later in-place operations leave the captured one alone
@@ -92,15 +94,31 @@ class Capture:
         assert self.probe is not None
         best = self.probe.best
         if best is None:
-            raise LayerError(
-                "No layer of this network has a place in the picture (an output with the input's spatial axes), so "
-                "a class activation map has nothing to show. Use a method that needs no layer, such as "
-                "'saliency' or 'integrated-gradients', or name a layer."
+            why = (
+                "the network is scripted or traced, and its inner layers cannot be observed; give the original module"
+                if is_scripted(self.module)
+                else "none gives an output with the input's spatial axes"
             )
-        overwritten = self.probe.hand_on is None and best.tensor._version != best.version
-        if overwritten or (self.start_graph and not best.tensor.requires_grad):
+            raise LayerError(
+                f"A class activation map needs a layer with a place in the picture, and found no suitable one: {why}. "
+                "Use a method that needs no layer, such as 'saliency' or 'integrated-gradients', or name a layer."
+            )
+        if not best.intact or (self.start_graph and not best.tensor.requires_grad):
             raise CaptureOverwritten
         self.tensors[DEFAULT_LAYER] = best.tensor
+
+
+def leaf_of(tensor: Tensor) -> Tensor:
+    """Returns a leaf with the tensor's values, from which the graph starts."""
+    with torch.inference_mode(False):  # a network may run its first part in inference mode
+        start = tensor.clone() if tensor.is_inference() else tensor.detach()
+        return start.requires_grad_()
+
+
+def leaf_and_copy(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns a leaf to keep, and a copy for the network to go on with, which it may write to."""
+    leaf = leaf_of(tensor)
+    return leaf, leaf.clone()
 
 
 def missing(names: Iterable[str], calls: dict[str, int], scripted: bool) -> LayerError:

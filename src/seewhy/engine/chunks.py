@@ -21,10 +21,11 @@ from ..core.errors import (
     SettingError,
     UnsupportedModelError,
 )
-from ..core.query import Chunk
+from ..core.query import Chunk, Record
+from ..core.targets import Function
 from ..models.model import Memo, Model
+from .capture import CaptureOverwritten
 from .events import BackedOff, ChunkDone, Note
-from .guard import ModelState
 from .independence import depends_on_company
 from .memory import BatchSize, is_out_of_memory, timed
 from .meter import Meters
@@ -32,9 +33,10 @@ from .options import Options
 from .passes import PassRequest, PassResult, run_pass
 from .prepared import Copies
 from .rounds import Lot, LotKey, Segment, segments, split
+from .state import ModelState
 
 
-class RowsInfluenceEachOther(Exception):
+class RowsInfluenceEachOther(Exception):  # noqa: N818 - a signal inside the engine, not an error that a user sees
     """The batch just run must be repeated row by row."""
 
 
@@ -51,20 +53,28 @@ class Answering:
     number: int
     total: int
     done: int = 0
-    network: nn.Module = field(default_factory=nn.Identity)
+    network: nn.Module = field(init=False)
+    running: ModelState = field(init=False)
+    apart: list[tuple[LotKey, Segment]] = field(default_factory=list)
 
     def answer(self, lot: Lot) -> None:
         """Runs all rows of a lot."""
-        todo = [segment for segment in segments(lot) if len(segment)]
-        self.network = self.copies.choose(lot, self)
+        self.network, self.running = self.copies.choose(lot, self)
+        self._work(lot.key, [segment for segment in segments(lot) if len(segment)])
+        self.network, self.running = self.model.module, self.state
+        while self.apart:
+            key, segment = self.apart.pop()
+            self._work(key, [segment])
+
+    def _work(self, key: LotKey, todo: list[Segment]) -> None:
         while todo:
             todo = [segment for segment in todo if segment.group.alive]
             left = sum(map(len, todo))
             if left:
                 self._check_cancelled()
-                size = 1 if self.memo.dependent else self._size(lot.key).next(left, self.options.memory_share)
+                size = 1 if self.memo.dependent else self._size(key).next(left, self.options.memory_share)
                 head, todo = split(todo, size)
-                self._run(lot.key, head, left)
+                self._run(key, head, left)
                 self.done += sum(map(len, head))
                 self.options.emit(ChunkDone(self.number, self.done, self.total))
 
@@ -86,7 +96,7 @@ class Answering:
         try:
             self._attempt(key, parts, left)
             return
-        except (CancelledError, AssertionError):
+        except CancelledError:
             raise
         except RowsInfluenceEachOther:
             self.memo.dependent = True
@@ -95,9 +105,8 @@ class Answering:
             failure = error.with_traceback(None) if is_out_of_memory(error) else error
         if failure is not None and is_out_of_memory(failure):
             failure = self._out_of_memory(key, parts, rows)
-        if failure is not None and (rows == 1 or _hopeless(failure)):
-            for part in parts:
-                part.group.fail(failure)
+        if failure is not None and (rows == 1 or _hopeless(failure, parts)):
+            self._give_up(key, parts, failure)
             return
         step = 1 if self.memo.dependent else (rows + 1) // 2
         while parts:
@@ -105,6 +114,17 @@ class Answering:
             head = [part for part in head if part.group.alive]
             if head:
                 self._run(key, head, left)
+
+    def _give_up(self, key: LotKey, parts: list[Segment], failure: BaseException) -> None:
+        """Lets queries that shared the failing rows try alone; a query that was alone has failed."""
+        for part in parts:
+            kinds = part.group.dissolve()
+            for group in kinds:
+                rest = Segment(group, part.start, group.rows.count)
+                self.apart.append((LotKey.of(group, key.signature), rest))
+            self.total += max(len(kinds) - 1, 0) * (part.group.rows.count - part.start)
+            if not kinds:
+                part.group.fail(failure)
 
     def _out_of_memory(self, key: LotKey, parts: list[Segment], rows: int) -> OutOfMemoryError:
         self._size(key).failed(rows)
@@ -124,17 +144,25 @@ class Answering:
     def _attempt(self, key: LotKey, parts: list[Segment], left: int) -> None:
         rows = sum(map(len, parts))
         request = self.request(key, parts)
-        self.state.rewind()
-        result: PassResult = timed(
-            self._size(key), rows, left, lambda: run_pass(self.model, self.network, request)
-        )
-        self.state.rewind()
-        if rows > 1 and self.memo.dependent is None and result.answer is not None and key.view is None:
-            self.memo.dependent = depends_on_company(self.model, self.network, request, result.answer)
+        result: PassResult = timed(self._size(key), rows, left, lambda: self.run_pass(request))
+        if rows > 1 and self.memo.dependent is None:
+            self.memo.dependent = depends_on_company(request, result, self.run_pass)
             if self.memo.dependent:
                 raise RowsInfluenceEachOther
         self.meters.ran(parts, result, self.network is not self.model.module)
         self._distribute(parts, result)
+
+    def run_pass(self, request: PassRequest) -> PassResult:
+        """Runs a pass on the chosen network from the state that the user left it in, once more where it must be."""
+        self.running.fresh()
+        try:
+            return run_pass(self.model, self.network, request)
+        except CaptureOverwritten:
+            pass
+        self.running.fresh()
+        result = run_pass(self.model, self.network, request)
+        result.forwards += 1
+        return result
 
     def request(self, key: LotKey, parts: Sequence[Segment]) -> PassRequest:
         device, dtype = self.model.device, self.model.dtype
@@ -169,7 +197,7 @@ class Answering:
                 target = asker.query.target
                 place = None if target is None else part.group.targets.index(target)
                 chunk = cut(result, here, place)
-                error = _not_finite(chunk, part.group.rows.owner)
+                error = _not_finite(chunk, asker.query.record, part.group.rows.owner)
                 if error is not None:
                     asker.error = asker.error or error
                 else:
@@ -205,14 +233,17 @@ def _finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
-def _not_finite(chunk: Chunk, owner: str) -> NotFiniteError | None:
-    """Returns the error that names where NaN or infinity turned up."""
+def _not_finite(chunk: Chunk, record: Record, owner: str) -> NotFiniteError | None:
+    """Returns the error that names where NaN or infinity turned up in what a query has asked for."""
     looked_at: list[tuple[str, Tensor]] = []
     if chunk.score is not None:
         looked_at.append(("the score", chunk.score))
-    looked_at += [("the gradient of the input", leaf) for leaf in chunk.input_gradient]
-    looked_at += [(f"the output of layer {name!r}", value) for name, value in chunk.activations.items()]
-    looked_at += [(f"the gradient at layer {name!r}", value) for name, value in chunk.gradients.items()]
+    if record.input_gradient:
+        looked_at += [("the gradient of the input", leaf) for leaf in chunk.input_gradient]
+    for name in record.activations:
+        looked_at.append((f"the output of layer {chunk.names[name]!r}", chunk.activations[name]))
+    for name in record.gradients:
+        looked_at.append((f"the gradient at layer {chunk.names[name]!r}", chunk.gradients[name]))
     for where, tensor in looked_at:
         if not _finite(tensor):
             what = "NaN" if bool(torch.isnan(tensor).any()) else "infinity"
@@ -223,8 +254,8 @@ def _not_finite(chunk: Chunk, owner: str) -> NotFiniteError | None:
     return None
 
 
-def _hopeless(error: BaseException) -> bool:
+def _hopeless(error: BaseException, parts: Sequence[Segment]) -> bool:
     """True for errors about the network or the request, which no smaller batch can mend."""
-    return isinstance(
-        error, (InputError, LayerError, NoGradientError, OutputError, SettingError, UnsupportedModelError)
-    )
+    if isinstance(error, (LayerError, NoGradientError)):  # a function may score its row by a constant
+        return not any(isinstance(target, Function) for part in parts for target in part.group.targets)
+    return isinstance(error, (InputError, OutputError, SettingError, UnsupportedModelError))

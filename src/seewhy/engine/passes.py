@@ -19,8 +19,12 @@ from ..models.model import Model, call
 from ..models.outputs import Output, understand
 from ..models.tracing import LayerProbe
 from ..models.views import View, open_view
-from .capture import Capture, CaptureOverwritten, StopForward, is_scripted, missing
+from .capture import Capture, StopForward, is_scripted, leaf_and_copy, missing
+from .guard import seed_generators
 from .scoring import Scorer
+
+
+CUTS = "a threshold, rounding, argmax, detach, torch.no_grad, or quantised layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +66,11 @@ class PassResult:
 
 
 def run_pass(model: Model, module: nn.Module, request: PassRequest) -> PassResult:
-    """Runs one batch on `module`, which is the model's network or a prepared copy of it."""
-    try:
-        return _run(model, module, request)
-    except CaptureOverwritten:  # by now the layer's name is known, and a named layer is safe from writes
-        pass
-    result = _run(model, module, request)
-    result.forwards += 1
-    return result
+    """Runs one batch on `module`, which is the model's network or a prepared copy of it.
 
-
-def _run(model: Model, module: nn.Module, request: PassRequest) -> PassResult:
+    Raises CaptureOverwritten where the pass must be repeated: by then the default layer's name is known, and a
+    named layer is safe from writes.
+    """
     plan = _Plan.of(model, module, request)
     inputs, wrt = _prepare_inputs(request)
     view = open_view(request.view, module)
@@ -88,12 +86,12 @@ def _run(model: Model, module: nn.Module, request: PassRequest) -> PassResult:
 
 @dataclass(slots=True)
 class _Plan:
-    """A request with its layers named: `alias` maps what was asked for to real names."""
+    """A request with its layers named: `alias` maps what was asked for to real names; `shape` is the input's."""
 
     request: PassRequest
     capture: Capture
     alias: dict[str, str]
-    needs_output: bool
+    shape: tuple[int, ...]
 
     @staticmethod
     def of(model: Model, module: nn.Module, request: PassRequest) -> _Plan:
@@ -101,8 +99,9 @@ class _Plan:
         asked = {*request.record.layers, *units}
         memo = model.memo
         alias = {name: name for name in asked}
-        if DEFAULT_LAYER in asked and memo.default_layer is not None:
-            alias[DEFAULT_LAYER] = memo.default_layer[0]
+        shape = lead_shape(tree.signature(request.inputs))
+        if DEFAULT_LAYER in asked and shape in memo.default_layers:
+            alias[DEFAULT_LAYER] = memo.default_layers[shape][0]
         named = tuple(sorted({real for real in alias.values() if real != DEFAULT_LAYER}))
         probing = DEFAULT_LAYER in alias.values()
         record = request.record
@@ -115,10 +114,10 @@ class _Plan:
         stop = {name: memo.calls[name] for name in named} if known and not needs_output and not probing else None
         probe = None
         if probing:
-            shape = next(iter(tree.leaves(request.inputs).values())).shape
-            layer_only = record.needs_gradient and not record.input_gradient
-            probe = LayerProbe(tuple(shape), Tensor.clone if layer_only else None)
-        return _Plan(request, Capture(module, named, record.needs_gradient, probe, stop), alias, needs_output)
+            # the graph may start at each candidate, unless a gradient is wanted of something before it
+            starts = record.needs_gradient and not record.input_gradient and not named
+            probe = LayerProbe((request.count, *shape), leaf_and_copy if starts else None)
+        return _Plan(request, Capture(module, named, record.needs_gradient, probe, stop), alias, shape)
 
 
 def _prepare_inputs(request: PassRequest) -> tuple[tree.Inputs, dict[str, Tensor]]:
@@ -142,7 +141,7 @@ def _prepare_inputs(request: PassRequest) -> tuple[tree.Inputs, dict[str, Tensor
 def _forward(model: Model, module: nn.Module, plan: _Plan, inputs: tree.Inputs, view: View) -> Output | None:
     """Returns the output, or None where the pass stopped at a layer."""
     request = plan.request
-    torch.manual_seed(request.seed)
+    seed_generators(model.device, request.seed)
     try:
         with ExitStack() as stack:
             if not request.record.needs_gradient:
@@ -156,19 +155,27 @@ def _forward(model: Model, module: nn.Module, plan: _Plan, inputs: tree.Inputs, 
         if clearer is None:
             raise
         raise clearer from error
+    finally:
+        plan.capture.stop_after = None  # gradient checkpointing calls layers again in the backward pass
     _learn_calls(model, plan)
     return understand(raw, model.output, request.count)
 
 
 def _explained(error: RuntimeError, inputs: tree.Inputs) -> InputError | None:
-    """Returns a clearer error where the network's complaint is about the input's channels or dtype."""
+    """Returns a clearer error where the network complains about the input's own channels or about dtypes."""
     text = str(error)
-    shapes = ", ".join(str(tuple(leaf.shape)) for leaf in tree.leaves(inputs).values())
-    if "to have" in text and "channels, but got" in text:
+    leaves = list(tree.leaves(inputs).values())
+    shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves)
+    about_input = any(f"input{list(leaf.shape)}" in text for leaf in leaves)
+    if about_input and "to have" in text and "channels, but got" in text:
         last = "; its last axis looks like the channels: x.permute(0, 3, 1, 2)" if _channels_last(inputs) else ""
         return InputError(f"x must have its channels on axis 1, (N, C, H, W); given {shapes}{last}. ({text})")
     if "should be the same" in text and "type" in text:
-        return InputError(f"x must have the dtype of the network's weights; given {shapes}. ({text})")
+        dtypes = ", ".join(str(leaf.dtype) for leaf in leaves)
+        return InputError(
+            f"x is taken in the dtype of the network's first weights, {dtypes}, and others of its weights have "
+            f"another dtype. Bring the network to one dtype, such as model.float(). ({text})"
+        )
     return None
 
 
@@ -189,12 +196,12 @@ def _collect(
     request, capture = plan.request, plan.capture
     tensors = _captured(model, plan)
     scorer = Scorer(output, model.kind, tensors, request.count)
+    names = {asked: _real(model, plan, asked) for asked in plan.alias}
     keep = len(request.targets)
     scored = []
     for targets in request.targets:
         keep -= 1
-        scored.append(_backward(request, scorer.score(targets), wrt, tensors, keep > 0))
-    names = {asked: _real(model, plan, asked) for asked in plan.alias}
+        scored.append(_backward(_Sources(request, wrt, tensors, names), scorer.score(targets), keep > 0))
     return PassResult(
         scored,
         {name: tensors[name].detach() for name in request.record.activations},
@@ -208,9 +215,7 @@ def _collect(
 
 def _real(model: Model, plan: _Plan, asked: str) -> str:
     real = plan.alias[asked]
-    if real == DEFAULT_LAYER and model.memo.default_layer is not None:
-        return model.memo.default_layer[0]
-    return real
+    return model.memo.default_layers[plan.shape][0] if real == DEFAULT_LAYER else real
 
 
 def _captured(model: Model, plan: _Plan) -> dict[str, Tensor]:
@@ -221,70 +226,72 @@ def _captured(model: Model, plan: _Plan) -> dict[str, Tensor]:
     if capture.probe is not None:
         best = capture.probe.best
         if best is not None:
-            model.memo.default_layer = (best.name, best.why)
+            model.memo.default_layers[plan.shape] = (best.name, best.why)
         capture.finish_default()
     return {asked: capture.tensors[real] for asked, real in plan.alias.items()}
 
 
-def _backward(
-    request: PassRequest,
-    scored: tuple[Tensor, tuple[Target, ...]],
-    wrt: dict[str, Tensor],
-    tensors: Mapping[str, Tensor],
-    keep: bool,
-) -> Scored:
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What gradients are taken of: input leaves and captured layers; `names` are the layers' real names."""
+
+    request: PassRequest
+    wrt: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor]
+    names: Mapping[str, str]
+
+
+def _backward(sources: _Sources, scored: tuple[Tensor, tuple[Target, ...]], keep: bool) -> Scored:
     """Takes the gradients of one set of targets."""
     score, resolved = scored
-    record = request.record
+    record, wrt = sources.request.record, sources.wrt
     if not record.needs_gradient:
         return Scored(score.detach(), resolved)
-    sources = [*wrt.values(), *(tensors[name] for name in record.gradients)]
-    gradients = _gradients(score, sources, keep)
-    inputs = gradients[: len(wrt)]
-    if wrt and all(gradient is None for gradient in inputs):
-        raise NoGradientError(_no_path("the input"))
-    for name, gradient in zip(record.gradients, gradients[len(wrt) :], strict=True):
+    wanted = [*wrt.values(), *(sources.tensors[name] for name in record.gradients)]
+    gradients = _gradients(score, wanted, keep)
+    inputs = dict(zip(wrt, gradients[: len(wrt)], strict=True))
+    layers = dict(zip(record.gradients, gradients[len(wrt) :], strict=True))
+    for name, gradient in layers.items():
         if gradient is None:
             raise LayerError(
-                f"The output of layer {_shown(name)} does not influence the target, so there is no gradient to "
-                "weight it by. Choose a layer between the input and the score: model.layers() lists them."
+                f"The output of layer {sources.names[name]!r} does not influence the target, or the network cuts the "
+                f"gradient between them ({CUTS}). Choose a layer between the input and the score: model.layers() "
+                "lists them."
             )
-    filled = {
-        path: torch.zeros_like(leaf) if gradient is None else gradient
-        for (path, leaf), gradient in zip(wrt.items(), inputs, strict=True)
-    }
-    layers = dict(zip(record.gradients, gradients[len(wrt) :], strict=True))
+    if wrt and all(gradient is None for gradient in inputs.values()):
+        raise NoGradientError(
+            f"No gradient path leads from the target to the input: the network cuts it ({CUTS}). Use a method that "
+            "needs no gradient of the input, such as 'grad-cam' at a layer behind the cut."
+        )
+    filled = {path: wrt[path].detach() * 0 if part is None else part for path, part in inputs.items()}
     return Scored(
         score.detach(),
         resolved,
-        tuple(filled[path] for path in request.leaves) if wrt else (),
+        tuple(filled[path] for path in sources.request.leaves) if wrt else (),
         {name: gradient for name, gradient in layers.items() if gradient is not None},
     )
 
 
-def _shown(name: str) -> str:
-    return "chosen by default" if name == DEFAULT_LAYER else repr(name)
-
-
-def _no_path(what: str) -> str:
-    return (
-        f"No gradient path leads from the target to {what}: the network cuts it (a threshold, rounding, argmax, "
-        "detach, or quantised layers). Use a method that needs no gradient of the input."
-    )
-
-
-def _gradients(score: Tensor, sources: Sequence[Tensor], keep: bool) -> list[Tensor | None]:
-    if not score.requires_grad:
-        raise NoGradientError(_no_path("the input or the layer"))
+def _gradients(score: Tensor, wanted: Sequence[Tensor], keep: bool) -> list[Tensor | None]:
+    """Returns the gradient of each wanted tensor, None where no path leads to it."""
+    wanted_live = [tensor for tensor in wanted if tensor.requires_grad]
+    if not score.requires_grad or not wanted_live:
+        return [None] * len(wanted)
     try:
-        return list(torch.autograd.grad(score.sum(), sources, retain_graph=keep, allow_unused=True))
+        found = iter(torch.autograd.grad(score.sum(), wanted_live, retain_graph=keep, allow_unused=True))
     except RuntimeError as error:
-        if "checkpoint" in str(error):
+        if "torch.utils.checkpoint is incompatible with .grad()" in str(error):
             raise UnsupportedModelError(
                 "This network uses re-entrant gradient checkpointing, which cannot give gradients of chosen "
                 "tensors. Build it with use_reentrant=False, or without checkpointing."
             ) from error
         raise
+    return [next(found) if tensor.requires_grad else None for tensor in wanted]
+
+
+def lead_shape(signature: Sequence[tuple[str, tuple[int, ...], str]]) -> tuple[int, ...]:
+    """Returns the row shape of the input that class activation maps are laid over: the first with real values."""
+    return next((shape for _, shape, dtype in signature if "float" in dtype), ())
 
 
 def _detached(raw: Any) -> Any:

@@ -16,8 +16,9 @@ from ..models.model import Memo, Model, call
 from ..models.prepared import PreparationFailed, can_prepare, checksum, foldable_pairs, prepare
 from .events import Note
 from .options import Options
-from .passes import PassRequest, PassResult, run_pass
+from .passes import PassRequest, PassResult, lead_shape, run_pass
 from .rounds import Lot, LotKey, Segment
+from .state import ModelState
 
 if TYPE_CHECKING:
     from .chunks import Answering
@@ -34,6 +35,7 @@ class Copy:
     checksum: int
     network: nn.Module | None
     reason: str = ""
+    state: ModelState | None = None
     proven: set[LotKey] = field(default_factory=set)
 
 
@@ -45,22 +47,21 @@ class Copies:
     memo: Memo
     options: Options
     checked: int | None = None
+    reason: str | None = None
 
-    def choose(self, lot: Lot, answering: Answering) -> nn.Module:
-        """Returns the network that the lot's passes should run on: the user's own, or a proven copy."""
-        if not self._worthwhile(lot):
-            return self.model.module
-        keep = self._kept(lot)
-        if keep is None:
-            return self.model.module
+    def choose(self, lot: Lot, answering: Answering) -> tuple[nn.Module, ModelState]:
+        """Returns the network that the lot's passes should run on, the user's own or a proven copy, and its state."""
+        own = self.model.module, answering.state
+        keep = self._kept(lot) if self._worthwhile(lot) else None
         first = next((group for group in lot.groups if group.alive and group.rows.count), None)
-        if first is None:
-            return self.model.module
+        if keep is None or first is None:
+            return own
         request = answering.request(lot.key, [Segment(first, 0, 1)])
+        answering.state.fresh()
         copy = self._copy(keep, request)
         if copy.network is not None and lot.key not in copy.proven:
-            self._prove(copy, lot.key, request)
-        return copy.network if copy.network is not None else self.model.module
+            self._prove(copy, lot.key, request, answering.state)
+        return own if copy.network is None or copy.state is None else (copy.network, copy.state)
 
     def _worthwhile(self, lot: Lot) -> bool:
         if self.options.prepared == "never" or self.options.autocast is not None or self.memo.dependent:
@@ -76,13 +77,18 @@ class Copies:
         names = set(lot.key.record.layers)
         names |= {t.layer for group in lot.groups for t in group.targets if isinstance(t, Unit)}
         if DEFAULT_LAYER in names:
-            if self.memo.default_layer is None:
+            known = self.memo.default_layers.get(lead_shape(lot.key.signature))
+            if known is None:
                 return None
-            names = (names - {DEFAULT_LAYER}) | {self.memo.default_layer[0]}
+            names = (names - {DEFAULT_LAYER}) | {known[0]}
         return frozenset(names)
 
     def _copy(self, keep: frozenset[str], request: PassRequest) -> Copy:
         """Returns the copy for these layers, made anew if the network's content has changed since."""
+        if self.reason is None:
+            self.reason = can_prepare(self.model.module) or ""
+        if self.reason:
+            return Copy(0, None, self.reason)
         if self.checked is None:
             self.checked = checksum(self.model.module)
         known: Copy | None = self.memo.copies.get(keep)
@@ -93,20 +99,23 @@ class Copies:
 
     def _make(self, keep: frozenset[str], request: PassRequest) -> Copy:
         assert self.checked is not None
-        reason = can_prepare(self.model.module)
-        if reason is not None:
-            return Copy(self.checked, None, reason)
         try:
             pairs = foldable_pairs(
                 self.model.module, lambda network: call(network, tree.map_leaves(_copied, request.inputs))
             )
-            return Copy(self.checked, prepare(self.model.module, pairs, keep))
+            network = prepare(self.model.module, pairs, keep)
+            copy = Copy(self.checked, network, state=ModelState(network))
+            copy.state.enter()  # type: ignore[union-attr]
+            return copy
         except PreparationFailed as error:
             return Copy(self.checked, None, str(error))
 
-    def _prove(self, copy: Copy, key: LotKey, request: PassRequest) -> None:
+    def _prove(self, copy: Copy, key: LotKey, request: PassRequest, state: ModelState) -> None:
         """Compares every recorded quantity on one row; a copy that differs anywhere is dropped."""
         assert copy.network is not None
+        assert copy.state is not None
+        state.fresh()
+        copy.state.fresh()
         try:
             own = run_pass(self.model, self.model.module, request)
         except Exception:  # the pass itself will meet the same error and report it for the right row

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..core import tree
 from ..core.query import Chunk, Query, Record
 from ..core.rows import Rows
 from ..core.targets import Target
+
+
+Signature: TypeAlias = "tuple[tuple[str, tuple[int, ...], str], ...]"
+"""Paths, row shapes and dtypes of the inputs, as `tree.signature` gives them."""
 
 
 @dataclass(slots=True)
@@ -56,6 +60,21 @@ class Group:
         """False once every query of the group has failed."""
         return any(asker.error is None for asker in self.askers)
 
+    def dissolve(self) -> list[Group]:
+        """Returns a group for each kind of query that has not failed, if there are several, and empties this one.
+
+        What fails in a shared pass may be the fault of one query: its layer, its target, its gradient.
+        """
+        kinds: dict[Hashable, Group] = {}
+        for asker in self.askers:
+            if asker.error is None:
+                kind = (asker.query.record, asker.query.target)
+                kinds.setdefault(kind, Group(self.rows, self.view)).join(asker)
+        if len(kinds) < 2:
+            return []
+        self.askers.clear()
+        return list(kinds.values())
+
     def fail(self, error: BaseException) -> None:
         """Gives the error to every query that has none yet."""
         for asker in self.askers:
@@ -83,12 +102,18 @@ class Segment:
 class LotKey:
     """Groups with equal keys can stand in one batch."""
 
-    signature: Hashable
+    signature: Signature
     leaves: tuple[str, ...]
     entry: str | None
     view: str | None
     record: Record
     targets: int
+
+    @staticmethod
+    def of(group: Group, signature: Signature) -> LotKey:
+        """Returns the key of a group whose rows have this signature."""
+        rows = group.rows
+        return LotKey(signature, rows.leaves, rows.entry, group.view, group.record, len(group.targets))
 
 
 @dataclass(slots=True)
@@ -124,14 +149,7 @@ def pack(groups: Sequence[Group]) -> list[Lot]:
         except Exception as error:
             group.fail(error)
             continue
-        key = LotKey(
-            signature,
-            group.rows.leaves,
-            group.rows.entry,
-            group.view,
-            group.record,
-            len(group.targets),
-        )
+        key = LotKey.of(group, signature)
         lots.setdefault(key, Lot(key)).groups.append(group)
     return list(lots.values())
 

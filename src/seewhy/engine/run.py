@@ -33,6 +33,14 @@ class Outcome:
         return self.value
 
 
+class _Stopped(Exception):  # noqa: N818 - a wrapper that no user sees
+    """Carries a StopIteration that the user's network has raised."""
+
+    def __init__(self, failure: StopIteration) -> None:
+        super().__init__()
+        self.failure = failure
+
+
 @dataclass(slots=True)
 class _Live:
     """A flow between two rounds: what it asked for, and whether it asked for one thing or several."""
@@ -110,7 +118,7 @@ class Engine:
             finish(key, stop.value, None)
         except Exception as error:
             del live[key]
-            finish(key, None, error)
+            finish(key, None, error.failure if isinstance(error, _Stopped) else error)
         else:
             item = live[key]
             item.single = not isinstance(asked, tuple)
@@ -141,7 +149,7 @@ class Engine:
                 error = raised
         if error is not None:
             failure = error
-            self._step(key, live, finish, lambda: item.flow.throw(failure))
+            self._step(key, live, finish, lambda: _throw(item.flow, failure))
         else:
             reply = values[0] if item.single else tuple(values)
             self._step(key, live, finish, lambda: item.flow.send(reply))
@@ -166,6 +174,16 @@ class Engine:
             )
             for lot in pack(groups):
                 answering.answer(lot)
+
+
+def _throw(flow: Flow[Any], failure: BaseException) -> Any:
+    """Returns what a flow goes on with after an error; Python would turn a StopIteration into another error."""
+    try:
+        return flow.throw(failure)
+    except RuntimeError as error:
+        if isinstance(failure, StopIteration) and error.__cause__ is failure:
+            raise _Stopped(failure) from None
+        raise
 
 
 def drive(model: Model, flow: Flow[Any], options: Options | None = None) -> Any:

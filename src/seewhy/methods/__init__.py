@@ -8,7 +8,7 @@ from .hires_cam import HiResCam
 from .input_x_gradient import InputXGradient
 from .integrated_gradients import IntegratedGradients
 from .layer_cam import LayerCam
-from .registry import all_methods, find
+from .registry import all_methods, broken_methods, find
 from .saliency import Saliency
 from .smoothgrad import SmoothGrad
 from .xgrad_cam import XGradCam
@@ -26,5 +26,6 @@ __all__ = [
     "SmoothGrad",
     "XGradCam",
     "all_methods",
+    "broken_methods",
     "find",
 ]

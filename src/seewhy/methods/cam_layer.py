@@ -54,6 +54,7 @@ def cam(method: Method, case: Case, placed: PlacedView, signed: Tensor, relu: bo
         case,
         (values,),
         (placed.view.target, placed.view.score),
+        signed=not relu,
         layer=placed.view.layer,
         counter=(-signed).to(case.x[0].device, case.x[0].dtype) if empty else None,
         diagnostics={"layer_shape": tuple(placed.view.activation.shape[1:]), "layer_placed": placed.placed},

@@ -20,8 +20,12 @@ def attribution(
     scored: tuple[Target, Tensor],
     **more: Any,
 ) -> Attribution:
-    """Returns the attribution of one row: one tensor per attributed leaf, in the input's dtype and device."""
+    """Returns the attribution of one row: one tensor per attributed leaf, in the input's dtype and device.
+
+    more: further fields of `Attribution`, and those in which the settings differ from the method's facts.
+    """
     info = method.info
+    facts = {"reduce": info.reduce, "signed": info.signed, "units": info.units} | more
     fitted = tuple(part.to(leaf.device, leaf.dtype) for part, leaf in zip(values, case.x, strict=False))
     target, score = scored
     return Attribution(
@@ -30,11 +34,9 @@ def attribution(
         targets=(target,),
         scores=score.detach().reshape(1).to(case.x[0].device),
         input_shapes=tuple(tuple(leaf.shape[1:]) for leaf in case.x[: len(fitted)]),
-        reduce=info.reduce,
-        signed=info.signed,
-        units=info.units,
+        title=info.title,
         settings=method.settings(),
-        **more,
+        **facts,
     )
 
 

@@ -30,7 +30,7 @@ class InputXGradient(Method):
     info: ClassVar[MethodInfo] = MethodInfo(
         name="input-x-gradient",
         family="gradient",
-        title="Input x gradient",
+        title="Input × gradient",
         reduce="sum",
         signed=True,
         units="score",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from ..core.errors import LayerError, SettingError, UnknownNameError, nearest
 from ..core.method import Method
@@ -37,27 +37,47 @@ BUILT_IN: tuple[type[Method], ...] = (
 
 
 @cache
+def registered() -> tuple[dict[str, type[Method]], dict[str, str]]:
+    """Returns the method classes by name, and by name what is wrong with entry points that give none."""
+    found: dict[str, type[Method]] = {cls.info.name: cls for cls in BUILT_IN}
+    broken: dict[str, str] = {}
+    for point in entry_points(group=GROUP):
+        try:
+            found[point.name] = _loaded(point, found)
+        except SettingError as error:
+            broken[point.name] = str(error)
+    return found, broken
+
+
+def _loaded(point: EntryPoint, taken: Mapping[str, type[Method]]) -> type[Method]:
+    """Returns the class that an entry point names, or raises SettingError with what is wrong."""
+    where = f"Entry point {point.name!r} ({point.value})"
+    try:
+        cls = point.load()
+    except Exception as error:  # somebody else's package: whatever it raises must not stop all other methods
+        raise SettingError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise SettingError(f"{where} must name a subclass of seewhy.core.method.Method; it names {cls!r}.")
+    if point.name in taken or cls.info.name != point.name:
+        raise SettingError(
+            f"{where} must carry the free name of its method; the method calls itself {cls.info.name!r}"
+            + (", which is taken." if point.name in taken else ".")
+        )
+    return cls
+
+
 def all_methods() -> Mapping[str, type[Method]]:
     """Returns every registered method class by name; the package's own come first.
 
     A third-party package registers a class with an entry point in the group `seewhy.methods`; its name there
-    must be the method's own. A name that is taken, or something that is no method, raises SettingError.
+    must be the method's own.
     """
-    found: dict[str, type[Method]] = {cls.info.name: cls for cls in BUILT_IN}
-    for point in entry_points(group=GROUP):
-        cls = point.load()
-        if not (isinstance(cls, type) and issubclass(cls, Method)):
-            raise SettingError(
-                f"Entry point {point.name!r} ({point.value}) must name a subclass of seewhy.core.method.Method; "
-                f"it names {cls!r}."
-            )
-        if point.name in found or cls.info.name != point.name:
-            raise SettingError(
-                f"Entry point {point.name!r} ({point.value}) must carry the free name of its method; the method "
-                f"calls itself {cls.info.name!r}" + (", which is taken." if point.name in found else ".")
-            )
-        found[point.name] = cls
-    return found
+    return dict(registered()[0])
+
+
+def broken_methods() -> Mapping[str, str]:
+    """Returns what is wrong with each entry point that gives no method; the other methods work without it."""
+    return dict(registered()[1])
 
 
 def find(method: str | Method | type[Method], layer: object = None) -> Method:
@@ -66,7 +86,9 @@ def find(method: str | Method | type[Method], layer: object = None) -> Method:
     Raises UnknownNameError with the nearest names, LayerError where the method has no layer.
     """
     if isinstance(method, str):
-        known = all_methods()
+        known, broken = registered()
+        if method in broken and method not in known:
+            raise SettingError(broken[method])
         if method not in known:
             raise UnknownNameError(
                 f"Expected a method's name, one of {', '.join(known)}; given {method!r}." + nearest(method, known)

@@ -113,15 +113,17 @@ class SmoothGrad(Method):
         diagnostics: dict[str, Any] = {"samples": moments[0].count, "relative_error": reached}
         if self.tolerance is not None:
             diagnostics["converged"] = reached <= self.tolerance
-        made = attribution(
+        directed = self.average == "signed"
+        return attribution(
             self,
             case,
             tuple(part.mean[None] for part in moments),
             scored,
             error=tuple(part[None] for part in error) if len(error) > 1 else error[0][None],
+            signed=directed,
+            reduce="absmax" if directed else "max",
             diagnostics=diagnostics,
         )
-        return made
 
 
 def _relative_error(moments: tuple[Moments, ...]) -> float:

@@ -78,7 +78,7 @@ def foldable_pairs(module: nn.Module, call: Callable[[nn.Module], object]) -> tu
       change, nothing that still holds it after the pass (a returned feature, a cache);
     * the batch-norm is torch's or timm's `BatchNormAct2d`, runs once, in eval mode, on running statistics;
     * neither is hooked, registered twice, shares a parameter, or has its parameters read elsewhere;
-    * all of it is float32 or float64, in one dtype.
+    * all of it is float32 or float64.
 
     Raises `PreparationFailed` where the model does not run under observation.
     """
@@ -154,9 +154,7 @@ class _Watch:
         weight = trace.module.weight
         exact = type(out) is Tensor and trace.raw is not None and trace.raw() is out
         if not exact or not isinstance(out, Tensor) or out.dtype != weight.dtype or out.dim() != weight.dim():
-            trace.spoilt = (
-                True  # also after an exception, and for a row that `BatchNorm1d` would take for a batch
-            )
+            trace.spoilt = True  # also after an exception, and for a row that `BatchNorm1d` would take for a batch
             return
         trace.output = weakref.ref(out)
         self.outputs[id(out)] = trace
@@ -207,8 +205,7 @@ class _Watch:
             norm = traces.get(conv.readers[0]) if len(conv.readers) == 1 else None
             if norm is None or conv.spoilt or norm.spoilt or conv.calls != 1 or norm.calls != 1:
                 continue
-            if _dtypes(conv.module) == _dtypes(norm.module):
-                yield Pair(conv.name, norm.name, frozenset(conv.aliases))
+            yield Pair(conv.name, norm.name, frozenset(conv.aliases))
 
 
 class _Python(TorchFunctionMode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,14 +26,15 @@ AnyPreprocessing = Preprocessing | CallablePreprocessing
 class Memo:
     """What was learned about a network, kept as long as the network lives and keeps its structure.
 
-    lock: one thread at a time. default_layer: what a class activation map uses, and why. calls: how often each
-    layer was called in a complete pass. dependent: True if rows of a batch influence each other, None if
+    lock: one thread at a time. default_layers: what a class activation map uses, and why, by the shape of an
+    input's row: on a small picture an earlier layer is the last with places. calls: how often each layer was
+    called in a complete pass. dependent: True if rows of a batch influence each other, None if
     not known yet. batches, copies: what the engine keeps about batch sizes and prepared copies.
     """
 
     structure: int = 0
     lock: Any = field(default_factory=threading.RLock)
-    default_layer: tuple[str, str] | None = None
+    default_layers: dict[tuple[int, ...], tuple[str, str]] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     dependent: bool | None = None
     batches: dict[Any, Any] = field(default_factory=dict)
@@ -42,9 +43,8 @@ class Memo:
     def forget(self, structure: int) -> None:
         """Drops what belongs to an earlier structure of the network."""
         self.structure = structure
-        self.default_layer = None
         self.dependent = None
-        for known in (self.calls, self.batches, self.copies):
+        for known in (self.default_layers, self.calls, self.batches, self.copies):
             known.clear()
 
 
@@ -100,14 +100,14 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the network's weights are."""
-        for tensor in (*self.module.parameters(), *self.module.buffers()):
+        for tensor in _tensors(self.module):
             return tensor.device
         return torch.device("cpu")
 
     @property
     def dtype(self) -> torch.dtype | None:
         """Floating type of the network's weights; None if it has none."""
-        for tensor in (*self.module.parameters(), *self.module.buffers()):
+        for tensor in _tensors(self.module):
             if tensor.is_floating_point():
                 return tensor.dtype
         return None
@@ -124,10 +124,11 @@ class Model:
 
         Raises LayerError, with the nearest names, if this network has no such layer.
         """
-        names = [name for name, _ in self.module.named_modules() if name]
+        modules = {name: module for name, module in self.module.named_modules(remove_duplicate=False) if name}
+        names = list(modules)
         if isinstance(layer, nn.Module):
-            for name, module in self.module.named_modules():
-                if module is layer and name:
+            for name, module in modules.items():
+                if module is layer:
                     return name
             raise LayerError(
                 f"layer= must be a layer of this network; the given {type(layer).__name__} is not one of its "
@@ -135,13 +136,19 @@ class Model:
                 "model.layers() lists the names."
             )
         for prefix in ("", "module.", "_orig_mod."):
-            if layer.startswith(prefix) and layer[len(prefix) :] in names:
-                return layer[len(prefix) :]
+            if layer.startswith(prefix) and layer[len(prefix) :] in modules:
+                return self.layer_name(modules[layer[len(prefix) :]])  # of two names, the first
         known = "it has no layers" if not names else f"it has {len(names)}, such as {names[0]!r} or {names[-1]!r}"
         raise LayerError(
             f"layer= must name a layer of this network; given {layer!r}, and {known}.{nearest(layer, names)} "
             "model.layers() lists them all."
         )
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Yields parameters, then buffers; unbound, since some networks redefine `parameters` for their optimiser."""
+    yield from nn.Module.parameters(module)
+    yield from nn.Module.buffers(module)
 
 
 def call(module: nn.Module, inputs: Inputs) -> Any:

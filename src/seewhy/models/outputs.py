@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,7 +40,11 @@ class Output:
         """Returns one row's output, without its batch axis."""
         if is_row_list(self.raw, count):
             return self.raw[index]
-        return tree.map_leaves(lambda _, leaf: leaf[index] if leaf.dim() else leaf, plain(self.raw))
+        taken = tree.map_leaves(lambda _, leaf: leaf[index] if leaf.dim() else leaf, plain(self.raw))
+        if dataclasses.is_dataclass(self.raw):  # its parts are read as attributes, as of transformers' outputs
+            with contextlib.suppress(TypeError):
+                return type(self.raw)(**taken)
+        return taken
 
 
 def is_row_list(raw: Any, count: int) -> bool:
@@ -60,7 +65,8 @@ def understand(raw: Any, selector: Selector, count: int) -> Output:
     """Returns what `raw` says about `count` rows, choosing the scores by `selector` or by name."""
     if selector is not None:
         raw = _select(raw, selector)
-    scores, problem = _find_scores(plain(raw), count)
+    named = raw._asdict() if isinstance(raw, tuple) and hasattr(raw, "_asdict") else plain(raw)
+    scores, problem = _find_scores(named, count)
     if scores is not None:
         problem = _check_rows(scores, count)
         scores = None if problem else scores

@@ -7,14 +7,11 @@ in a CNN, the input of the last attention in a vision transformer (behind it onl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-HandOn = Callable[[Tensor], Tensor]
-
 
 def first_tensor(output: Any) -> Tensor | None:
     """Returns the tensor of a layer's output: itself, or the first one of a tuple, list or dict."""
@@ -38,6 +35,11 @@ def with_first_tensor(output: Any, tensor: Tensor) -> Any:
     return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
 
 
+def version(tensor: Tensor) -> int:
+    """Returns how often a tensor was written to; tensors born in inference mode do not count."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
 @dataclass(slots=True)
 class Candidate:
     """The layer that would be chosen if the pass ended here."""
@@ -47,19 +49,24 @@ class Candidate:
     version: int
     why: str
 
+    @property
+    def intact(self) -> bool:
+        """False if the network has written to the tensor since."""
+        return version(self.tensor) == self.version
+
 
 @dataclass(slots=True)
 class LayerProbe:
     """Watches one forward pass for the default layer.
 
-    `hand_on(tensor)` returns what the network goes on with instead of a candidate's output, and what is kept.
+    `hand_on(tensor)` returns what is kept of a candidate's output, and what the network goes on with.
     """
 
     input_shape: tuple[int, ...]
-    hand_on: Callable[[Tensor], Tensor] | None = None
+    hand_on: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     best: Candidate | None = None
-    tokens: tuple[str, Tensor] | None = None
-    handed: Tensor | None = field(default=None)
+    tokens: Candidate | None = None
+    handed: tuple[Tensor, int] | None = None
 
     def attach(self, module: nn.Module) -> list[Any]:
         """Registers the hooks on every layer and returns their handles."""
@@ -85,17 +92,14 @@ class LayerProbe:
             if self._is_place(tensor, layer):
                 return self._take(name, output, tensor)
             if tensor.dim() == 3 and len(self.input_shape) == 4 and _is_norm(layer):
-                self.tokens = (name, tensor)
+                self.tokens = Candidate(name, tensor, version(tensor), "input of the last attention over patches")
             return None
 
         return hook
 
     def _same(self, tensor: Tensor) -> bool:
         """True if this is the candidate's tensor again, not written to since."""
-        handed = self.handed
-        return handed is not None and tensor is handed and self.best is not None and (
-            tensor._version == self.best.version
-        )
+        return self.handed is not None and tensor is self.handed[0] and version(tensor) == self.handed[1]
 
     def _is_place(self, tensor: Tensor, layer: nn.Module) -> bool:
         if tensor.dim() != len(self.input_shape) or tensor.dim() < 3 or not tensor.is_floating_point():
@@ -106,19 +110,15 @@ class LayerProbe:
         return spatial > 1 or max(self.input_shape[2:]) == 1
 
     def _take(self, name: str, output: Any, tensor: Tensor) -> Any:
-        kept, handed = tensor, tensor
-        if self.hand_on is not None:
-            kept = tensor.detach().requires_grad_()
-            handed = self.hand_on(kept)
-        self.handed = handed
-        self.best = Candidate(name, kept, handed._version, "last layer with a place in the picture")
+        kept, handed = (tensor, tensor) if self.hand_on is None else self.hand_on(tensor)
+        self.handed = (handed, version(handed))
+        self.best = Candidate(name, kept, version(kept), "last layer with a place in the picture")
         return None if handed is tensor else with_first_tensor(output, handed)
 
     def _before_attention(self, _: nn.Module, __: Any) -> None:
         if self.tokens is not None:
-            name, tensor = self.tokens
             self.handed = None
-            self.best = Candidate(name, tensor, tensor._version, "input of the last attention over patches")
+            self.best = self.tokens
 
 
 def _is_pooling(layer: nn.Module) -> bool:

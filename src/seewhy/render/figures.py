@@ -22,6 +22,7 @@ from .panels import (
     as_picture,
     attribution_panels,
     explanation_panels,
+    ground_of,
     panel_scales,
 )
 from .sheet import QUIET, Look, Sheet
@@ -50,7 +51,7 @@ def plot_explanation(
         heading = f"Why “{shorten(target, 90)}”?" if target else ""
         blocks.append(grid.Block(heading, [panels[i] for i in chosen], [scales[i] for i in chosen]))
     layout = grid.measure(blocks)
-    picture = Ground(explanation.picture, explanation.view).best
+    picture = ground_of(explanation.picture, explanation.view).best
     aside = picture is not None or explanation.prediction is not None
     left = _MARGIN + (_COLUMN + 0.3 if aside else 0.0)
     width = left + layout.width + _MARGIN
@@ -98,10 +99,11 @@ def plot_attribution(  # noqa: PLR0913 - drawing options, all by name
     ]
     block = grid.Block("", titled, scales)
     layout = grid.measure([block])
-    sheet = Sheet(max(2 * _MARGIN + layout.width, 3.2), _HEAD + layout.height + _MARGIN)
     layer = f"layer {plain(attribution.layer)}" if attribution.layer else ""
+    head = _HEAD if layer else _HEAD - 0.18
+    sheet = Sheet(max(2 * _MARGIN + layout.width, 3.2), head + layout.height + _MARGIN)
     _head(sheet, panels[0].title if panels else plain(attribution.method), layer if panels else "No rows")
-    grid.draw(sheet, [block], layout, _MARGIN, _HEAD)
+    grid.draw(sheet, [block], layout, _MARGIN, head)
     return sheet.finish()
 
 
@@ -118,11 +120,11 @@ def _row_title(attribution: Attribution, row: int) -> str:
 
 def _grounds(picture: Any, count: int) -> list[Ground]:
     if picture is None:
-        return [Ground()] * count
+        return [ground_of(None)] * count
     given = [as_picture(one) for one in (picture if isinstance(picture, (list, tuple)) else [picture])]
     if len(given) != count:
         raise SettingError(f"picture takes one picture for each of the {count} rows drawn; given {len(given)}.")
-    return [Ground(one) for one in given]
+    return [ground_of(one) for one in given]
 
 
 def _aside_height(prediction: Prediction | None, picture: Picture | None) -> float:

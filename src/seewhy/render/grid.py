@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .layers import signal
 from .overlay import Picture, hatched, overlay
 from .panels import Panel
 from .scales import Array, Scale
@@ -19,6 +20,7 @@ GAP = 0.26
 
 _WIDTH, _MOST = 2.1, 5  # inches a map is wide; panels side by side
 _NAME, _LAYER, _BAR, _LINE, _BLOCK = 0.22, 0.16, 0.3, 0.135, 0.36  # inches; what: see `Line` and `Block`
+_GROUND = (22, 25, 30)  # behind the bars of a signal
 _WRAP = 44  # characters of a caption line that fit a panel
 
 
@@ -120,14 +122,9 @@ class _Place:
             self.sheet.text(self.left + 0.1, top + 0.3 + index * 0.13, line, Look(6.5, colour=QUIET))
 
     def _signal(self, values: Array, scale: Scale, top: float) -> None:
-        axes = self.sheet.axes(self.left, top, _WIDTH, self.line.image)
-        axes.set_facecolor("#20242a")
-        shown = np.nan_to_num(values, nan=0.0, posinf=scale.high, neginf=scale.low)
-        colours = scale.colours(shown)[:, :3] / 255
-        axes.bar(np.arange(len(shown)), shown, width=1.0, color=colours, linewidth=0)
-        axes.set_xlim(-0.5, len(shown) - 0.5)
-        low, high = min(scale.low, 0.0), max(scale.high, 0.0)
-        axes.set_ylim((low, high) if low < high else (-1, 1))
+        chart = signal(values, scale)
+        drawn = np.where(np.isnan(chart)[..., None], np.array(_GROUND, dtype=np.uint8), scale.colours(chart)[..., :3])
+        self.sheet.strip(self.left, top, _WIDTH, self.line.image, drawn)
 
     def _colour_bar(self, scale: Scale, top: float) -> None:
         self.sheet.strip(self.left, top, _WIDTH, 0.07, scale.palette()[None, :255, :3])

@@ -47,19 +47,20 @@ def bar_uri(scale: Scale) -> str:
     return data_uri(buffer.getvalue(), "image/png")
 
 
-def signal(values: Array) -> Array:
-    """Returns a signal (L,) as a bar chart (160, at least 480): each bar holds its number, the ground NaN."""
-    shown = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = min(float(shown.min()), 0.0), max(float(shown.max()), 0.0)
+def signal(values: Array, scale: Scale) -> Array:
+    """Returns a signal (L,) as a bar chart over the scale, (160, at least 480): bars hold their number, else NaN."""
+    low, high = min(scale.low, 0.0), max(scale.high, 0.0)
     size = max(high, -low)
+    shown = np.clip(np.nan_to_num(values, nan=0.0, posinf=high, neginf=low), low, high)
+    width = max(1, round(_SIGNAL_WIDTH / len(shown)))
     if size == 0:
-        return np.full((_SIGNAL_HEIGHT, _SIGNAL_WIDTH), np.nan)
+        return np.full((_SIGNAL_HEIGHT, width * len(shown)), np.nan)
     edges = np.linspace(high / size, low / size, _SIGNAL_HEIGHT + 1)
     middle = ((edges[1:] + edges[:-1]) / 2)[:, None]
     bars = (shown / size)[None, :]
     filled = np.where(bars >= 0, (middle > 0) & (middle <= bars), (middle < 0) & (middle >= bars))
     chart: NDArray[np.float64] = np.where(filled, shown[None, :], np.nan)
-    return np.repeat(chart, max(1, round(_SIGNAL_WIDTH / len(shown))), axis=1)
+    return np.repeat(chart, width, axis=1)
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -48,22 +48,32 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What maps are drawn on: the original picture or what the model saw of it, and how large at most."""
+    """What maps are drawn on: the original picture or what the model saw of it, shrunk to be shown.
 
-    picture: Picture | None = None
-    view: Picture | None = None
-    longest: int = 700
+    sizes: (height, width) that `picture` and `view` had before.
+    """
+
+    picture: Picture | None
+    view: Picture | None
+    sizes: tuple[tuple[int, ...], tuple[int, ...]]
+    longest: int
 
     @property
     def best(self) -> Picture | None:
-        """The picture that a reader recognises, shrunk for display."""
-        found = self.picture if self.picture is not None else self.view
-        return None if found is None else shrink(found, self.longest)
+        """The picture that a reader recognises."""
+        return self.picture if self.picture is not None else self.view
+
+
+def ground_of(picture: Picture | None, view: Picture | None = None, longest: int = 700) -> Ground:
+    """Returns what maps are drawn on, with no side longer than `longest`."""
+    small = [None if given is None else shrink(given, longest) for given in (picture, view)]
+    sizes = [() if given is None else given.shape[:2] for given in (picture, view)]
+    return Ground(small[0], small[1], (sizes[0], sizes[1]), longest)
 
 
 def explanation_panels(explanation: Explanation, longest: int = 700) -> tuple[Panel, ...]:
     """Returns the panels of an explanation: by target, within each by method, in the order asked for."""
-    ground = Ground(explanation.picture, explanation.view, longest)
+    ground = ground_of(explanation.picture, explanation.view, longest)
     keys = dict.fromkeys((*explanation.attributions, *explanation.errors))
     targets = list(dict.fromkeys((*explanation.targets, *(target for _, target in keys))))
     methods = list(explanation.methods)
@@ -75,7 +85,7 @@ def _explained(explanation: Explanation, key: tuple[str, str], ground: Ground) -
     """Returns the panel of one method and, where its map is empty, that of the evidence against."""
     method, target = key
     findings = tuple(replace(item, text=plain(item.text)) for item in explanation.findings.get(key, ()))
-    failed = Panel(method, method_title(method), plain(target), findings=findings)
+    failed = Panel(method, plain(explanation.titles.get(method) or method_title(method)), plain(target), findings=findings)
     if key not in explanation.attributions:
         return [replace(failed, error=error_text(explanation.errors[key]))]
     attribution = explanation.attributions[key]
@@ -111,7 +121,7 @@ def attribution_panels(
     rule = reduce or attribution.reduce
     common = Panel(
         attribution.method,
-        plain(attribution.diagnostics.get("title") or method_title(attribution.method)),
+        plain(attribution.title or method_title(attribution.method)),
         "",
         layer=plain(attribution.layer or ""),
         signed=attribution.signed and rule != "absmax",
@@ -150,15 +160,15 @@ def _placed(values: Tensor, ground: Ground, where: Geometry | None) -> tuple[Arr
     The picture is the original where the way back to it is known, else what the model saw, else none.
     """
     size = (int(values.shape[0]), int(values.shape[1]))
-    picture = ground.picture
-    if picture is not None and where is not None and where.original == picture.shape[:2]:
-        base = shrink(picture, ground.longest)
+    if ground.picture is not None and where is not None and where.original == ground.sizes[0]:
+        base = ground.picture
         # As if the original had been this small: straight to the size that is shown, however large it is.
         return _numpy(replace(where, original=base.shape[:2]).to_original(values)), base, "picture"
     drawn = _fitted(values, shrunk(size, ground.longest))
-    for name, found in (("view", ground.view), ("picture", picture)):
-        if found is not None and found.shape[:2] == size:
-            return drawn, shrink(found, ground.longest), name
+    if size == ground.sizes[1]:
+        return drawn, ground.view, "view"
+    if size == ground.sizes[0]:
+        return drawn, ground.picture, "picture"
     return drawn, None, ""
 
 

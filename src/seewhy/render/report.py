@@ -18,7 +18,7 @@ from seewhy.core.errors import SettingError
 from seewhy.core.explanation import Explanation
 
 from . import layers, overlay
-from .panels import Ground, Panel, answer_lines, explanation_panels, panel_scales
+from .panels import Panel, answer_lines, explanation_panels, ground_of, panel_scales
 from .scales import Scale
 from .wording import plain, provenance_facts
 
@@ -124,7 +124,7 @@ def _title(explanations: Sequence[Explanation]) -> str:
 def _section(index: int, explanation: Explanation, cards: Sequence[Card]) -> Section:
     used = {card.panel.ground for card in cards if card.panel.ground}
     pictures = {"picture": explanation.picture, "view": explanation.view}
-    best = Ground(explanation.picture, explanation.view).best
+    best = ground_of(explanation.picture, explanation.view).best
     main = "picture" if explanation.picture is not None else "view" if best is not None else ""
     grounds = {
         name: layers.photo_uri(found)
@@ -154,7 +154,7 @@ def _section(index: int, explanation: Explanation, cards: Sequence[Card]) -> Sec
 def _card(panel: Panel, own: Scale | None, shared: Scale | None) -> Card:
     if panel.drawn is None or own is None or shared is None:
         return Card(panel)
-    drawn = layers.signal(panel.drawn) if panel.drawn.ndim == 1 else panel.drawn
+    drawn = layers.signal(panel.drawn, own) if panel.drawn.ndim == 1 else panel.drawn
     height, width = drawn.shape
     seen = overlay.seen_box(drawn) if panel.base is not None else None
     box = None

@@ -101,7 +101,7 @@ class Sheet:
         axes.set_anchor("N")
 
     def strip(self, left: float, top: float, width: float, height: float, colours: Picture) -> None:
-        """Fills the box with the colours (1, n, 3) from left to right."""
+        """Fills the box with the colours, (rows, columns, 3), stretched to its size."""
         axes = self.axes(left, top, width, height)
         axes.imshow(colours, interpolation="nearest", aspect="auto", origin="upper")
 

@@ -10,29 +10,6 @@ from typing import Any
 from seewhy.core.attribution import Attribution
 from seewhy.core.errors import SeewhyError
 
-_TITLES = {
-    "grad-cam": "Grad-CAM",
-    "grad-cam++": "Grad-CAM++",
-    "smooth-grad-cam++": "Smooth Grad-CAM++",
-    "guided-grad-cam": "Guided Grad-CAM",
-    "xgrad-cam": "XGrad-CAM",
-    "hires-cam": "HiResCAM",
-    "cam": "CAM",
-    "layer-cam": "Layer-CAM",
-    "eigen-cam": "Eigen-CAM",
-    "score-cam": "Score-CAM",
-    "ablation-cam": "Ablation-CAM",
-    "rise": "RISE",
-    "lime": "LIME",
-    "kernel-shap": "Kernel SHAP",
-    "smoothgrad": "SmoothGrad",
-    "vargrad": "VarGrad",
-    "i-gos": "I-GOS",
-    "i-gos++": "I-GOS++",
-    "input-x-gradient": "Input × gradient",
-}
-"""Names whose capitals cannot be guessed; a record carries the name only."""
-
 _RULES = {
     "max": "largest over the channels",
     "sum": "sum over the channels",
@@ -65,10 +42,7 @@ _PROVENANCE = {
 
 
 def method_title(name: str) -> str:
-    """Returns a method's name as it is written in prose, such as `Grad-CAM++` or `Integrated gradients`."""
-    known = _TITLES.get(name.lower())
-    if known is not None:
-        return known
+    """Returns a method's name for people where its record carries no title."""
     words = plain(name.replace("-", " ").replace("_", " "))
     return words[:1].upper() + words[1:]
 
@@ -125,7 +99,7 @@ def method_facts(attribution: Attribution) -> tuple[tuple[str, str], ...]:
         lines["Layer"] = plain(attribution.layer)
     if len(attribution.scores) == 1:
         lines["Score explained"] = number(float(attribution.scores.detach().double()[0]))
-    skip = {"settings", "title"} | ({"layer"} if attribution.layer else set())
+    skip = {"settings"} | ({"layer"} if attribution.layer else set())
     for name, value in attribution.diagnostics.items():
         if name not in skip and value is not None:
             lines[_FACTS.get(name, _sentence(name))] = fact(name, value)

@@ -22,7 +22,7 @@ def cases(model: Model, x: Any, seed: int) -> list[Case]:
 
     All floating-point leaves are attributed. Raises InputTypeError or InputError for what cannot be explained.
     """
-    inputs = as_inputs(model, x)
+    inputs = tree.map_leaves(_plain, as_inputs(model, x))
     leaves = tree.leaves(inputs)
     attributed = tuple(path for path, leaf in leaves.items() if leaf.is_floating_point())
     _check(model, leaves, attributed)
@@ -34,7 +34,7 @@ def cases(model: Model, x: Any, seed: int) -> list[Case]:
 def as_inputs(model: Model, x: Any) -> tree.Inputs:
     """Returns `x` as a tree of tensors; arrays become tensors, pictures go through the preprocessing."""
     if isinstance(x, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(x))
+        return _from_array(x)
     if isinstance(x, Tensor):
         return x
     if isinstance(x, Mapping):
@@ -54,6 +54,34 @@ def as_inputs(model: Model, x: Any) -> tree.Inputs:
     )
 
 
+def _from_array(x: np.ndarray[Any, Any]) -> Tensor:
+    if isinstance(x, np.ma.MaskedArray):
+        raise InputTypeError("x must be a plain array; given a masked one. Fill its gaps first: x.filled(value).")
+    native = x.astype(x.dtype.newbyteorder("="), copy=True, order="C")
+    try:
+        return torch.from_numpy(native)
+    except TypeError:
+        raise InputTypeError(
+            f"x must be an array of numbers; given one of dtype {x.dtype}. Convert it: x.astype(numpy.float32)."
+        ) from None
+
+
+def _plain(path: str, leaf: Tensor) -> Tensor:
+    """Returns a leaf without its graph, so that no result keeps the caller's graph alive.
+
+    Raises InputTypeError for tensors whose elements cannot be read one by one.
+    """
+    name = f"x[{path!r}]" if path else "x"
+    if leaf.is_meta:
+        raise InputTypeError(f"{name} must hold values; given a tensor on the meta device. Make a real one.")
+    if leaf.layout is not torch.strided or leaf.is_nested or leaf.is_quantized:
+        given = "nested" if leaf.is_nested else "quantised" if leaf.is_quantized else str(leaf.layout)
+        raise InputTypeError(
+            f"{name} must be a dense tensor; given a {given} one. Use to_dense(), to_padded_tensor() or dequantize()."
+        )
+    return leaf.detach()
+
+
 def _part(model: Model, part: Any) -> tree.Inputs:
     """Returns one of several inputs; flags and numbers are constants."""
     return part if isinstance(part, (bool, int, float, type(None))) else as_inputs(model, part)
@@ -71,7 +99,7 @@ def _check(model: Model, leaves: Mapping[str, Tensor], attributed: tuple[str, ..
             raise InputTypeError(
                 f"{name} must be real; given {leaf.dtype}. Explain its real and imaginary parts as two channels."
             )
-        if leaf.dim() == 0:
+        if leaf.dim() == 0 and path in attributed:
             raise InputError(f"{name} must have a batch axis; given a single number. Use {name}[None].")
         if leaf.is_floating_point() and leaf.numel() and not bool(torch.isfinite(leaf).all()):
             bad = int((~torch.isfinite(leaf)).sum())
@@ -109,6 +137,6 @@ def content_id(row: tree.Inputs, model: Model) -> str:
     digest = hashlib.blake2b(getattr(model.preprocessing, "key", "").encode(), digest_size=16)
     for path, leaf in tree.leaves(row).items():
         digest.update(f"{path}:{leaf.dtype}:{tuple(leaf.shape)};".encode())
-        raw = leaf.detach().cpu().contiguous()
+        raw = leaf.cpu().resolve_conj().resolve_neg().reshape(-1).contiguous()
         digest.update(raw.view(torch.uint8).numpy().tobytes() if raw.numel() else b"")
     return digest.hexdigest()

@@ -186,7 +186,7 @@ def _explained(plan: Plan, subjects: Sequence[Subject]) -> Iterator[Explanation]
         for number, target in enumerate(plan.targets):
             for name, method in plan.methods.items():
                 flows.append(((place, number, name), method.flow(subject.case, target)))
-    outcomes = Engine(plan.model, plan.options).run(flows) if flows else {}
+    outcomes: dict[Any, Outcome] = dict(Engine(plan.model, plan.options).run(flows)) if flows else {}
     for place, subject in enumerate(subjects):
         yield _assemble(plan, subject, {key[1:]: outcome for key, outcome in outcomes.items() if key[0] == place})
 
@@ -218,6 +218,7 @@ def _assemble(plan: Plan, subject: Subject, outcomes: Mapping[Any, Outcome]) -> 
         view=subject.view,
         errors=errors,
         findings=said,
+        titles={name: method.info.title for name, method in plan.methods.items()},
         notes=(*subject.notes, *plan.model.notes, *(about_prediction(answer) if answer else ())),
         provenance=_provenance(plan, subject),
     )

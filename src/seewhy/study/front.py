@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from ..core.explanation import Explanation
 from ..core.late import bind
 from .attribute import attribute
 from .layers import layers
@@ -15,6 +17,12 @@ def bind_all() -> None:
     bind("layers", layers)
     for name in ("plot_attribution", "plot_explanation", "save_explanation", "explanation_html"):
         bind(name, _rendered(name))
+
+
+def load_explanation(path: str | Path) -> Explanation:
+    """Returns the explanation that `Explanation.save` wrote to an .npz or .json file."""
+    loaded: Explanation = _rendered("load_explanation")(path)
+    return loaded
 
 
 def _rendered(name: str) -> Any:

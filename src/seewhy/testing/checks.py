@@ -52,22 +52,26 @@ _ALL: tuple[Check, ...] = (
 )
 
 
-def _on_one_thread(check: Check) -> Check:
-    """Returns the check run on one thread: tensors this small cost more to share than to compute."""
+def _apart(check: Check) -> Check:
+    """Returns the check run on one thread, with torch's grad mode put back for the next check if it was left astray.
+
+    Tensors this small cost more to share among threads than to compute.
+    """
 
     @wraps(check)
     def run(method: Method) -> None:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            check(method)
+            with torch.set_grad_enabled(torch.is_grad_enabled()):
+                check(method)
         finally:
             torch.set_num_threads(threads)
 
     return run
 
 
-CHECKS: Mapping[str, Check] = {check.__name__: _on_one_thread(check) for check in _ALL}
+CHECKS: Mapping[str, Check] = {check.__name__: _apart(check) for check in _ALL}
 """Every check by name, for `pytest.mark.parametrize`."""
 
 

@@ -30,8 +30,10 @@ def facts(method: Method) -> None:
     info = method.info
     for name in ("name", "family", "title", "units", "cost", "reference"):
         text = getattr(info, name)
-        assert isinstance(text, str) and text.strip(), f"info.{name} must be a text; found {text!r}"
-    assert info.name == info.name.lower() and not any(c.isspace() for c in info.name), (
+        good = isinstance(text, str) and text.strip()
+        assert good, f"info.{name} must be a text; found {text!r}"
+    typed = "".join(info.name.lower().split())
+    assert info.name == typed, (
         f"info.name must be lower case without spaces, to be typed on a command line; found {info.name!r}"
     )
     assert info.reduce in get_args(Reduce), f"info.reduce must be one of {get_args(Reduce)}; found {info.reduce!r}"
@@ -64,7 +66,7 @@ def frozen_settings(method: Method) -> None:
         except FrozenInstanceError:
             continue
         raise AssertionError(f"settings must be frozen; {kind.__name__}.{name} could be set")
-    params = kind.__dataclass_params__  # type: ignore[attr-defined]
+    params = kind.__dataclass_params__
     assert params.frozen, f"{kind.__name__} must be a frozen dataclass"
     assert kind() == kind(), f"two {kind.__name__}() with equal settings must be equal"
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import TypeVar
 
 import torch
@@ -111,22 +112,24 @@ class WithoutGradient(nn.Module):
             return self.inner(x).detach()  # type: ignore[no-any-return]
 
 
-class Failure(Exception):
+class PlannedError(Exception):
     """What `Failing` raises: an error of the user's network, which nobody may wrap or swallow."""
 
 
 class Failing(nn.Module):
-    """A network that answers `calls` times and then raises `Failure`."""
+    """A network that answers `calls` times and then raises `PlannedError`."""
 
     def __init__(self, inner: nn.Module, calls: int) -> None:
         super().__init__()
         self.inner = inner
-        self.counter = iter(range(calls))
+        self.left = iter(range(calls))
+        self.seen = SimpleNamespace(raised=False)  # the engine puts plain attributes back after each pass
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the inner network's logits."""
-        if next(self.counter, None) is None:
-            raise Failure("this network fails on purpose")
+        if next(self.left, None) is None:
+            self.seen.raised = True
+            raise PlannedError("this network fails on purpose")
         return self.inner(x)  # type: ignore[no-any-return]
 
 

@@ -1,0 +1,148 @@
+"""Slow float64 formulas of every method, on functions that write over nothing: what 'the right map' means here.
+
+Nothing here uses seewhy. An oracle answers, for one row x (1, ...) in float64, the score and the activation of the
+explained layer; `relu` is the activation it must use, so that guided backpropagation can exchange it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Relu = Callable[[Tensor], Tensor]
+Answer = tuple[Tensor, "Tensor | None"]
+Oracle = Callable[[Tensor, Relu], Answer]
+CAMS = ("cam", "grad-cam", "grad-cam++", "xgrad-cam", "layer-cam", "hires-cam")
+
+
+class _Guided(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradient * (x > 0) * (gradient > 0)
+
+
+def guided_relu(x: Tensor) -> Tensor:
+    """ReLU that passes positive gradients only: Springenberg et al. 2014, section 3.4."""
+    return _Guided.apply(x)
+
+
+def gradient(oracle: Oracle, x: Tensor, relu: Relu = F.relu) -> Tensor:
+    """dS/dx at one row."""
+    leaf = x.double().clone().requires_grad_()
+    score, _ = oracle(leaf, relu)
+    return torch.autograd.grad(score, leaf)[0]
+
+
+def score_of(oracle: Oracle, x: Tensor) -> float:
+    """S at one row."""
+    return float(oracle(x.double(), F.relu)[0])
+
+
+def integrated(oracle: Oracle, x: Tensor, steps: int) -> Tensor:
+    """x * mean of dS/dx at the midpoints of `steps` equal pieces of the path from zero."""
+    total = sum(gradient(oracle, (step + 0.5) / steps * x.double()) for step in range(steps))
+    return x.double() * total / steps
+
+
+def input_map(method: str, oracle: Oracle, x: Tensor) -> Tensor:
+    """The values of a method that explains the input, at one row."""
+    match method:
+        case "saliency" | "smoothgrad":  # run without noise
+            return gradient(oracle, x).abs()
+        case "input-x-gradient":
+            return gradient(oracle, x) * x.double()
+        case "integrated-gradients":
+            return integrated(oracle, x, 8)
+        case "adaptive":
+            return integrated(oracle, x, 96)
+        case "guided-backprop":
+            return gradient(oracle, x, guided_relu)
+    raise AssertionError(method)
+
+
+def layer_map(method: str, oracle: Oracle, x: Tensor, place: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """The map of a class activation method at one row; None where CAM's condition does not hold.
+
+    place: brings the layer's tensors to (1, C, *places).
+    """
+    leaf = x.double().clone().requires_grad_()
+    score, layer = oracle(leaf, F.relu)
+    (slope,) = torch.autograd.grad(score, layer, allow_unused=True)
+    a, g = place(layer.detach()), place(torch.zeros_like(layer) if slope is None else slope)
+    places = tuple(range(2, a.dim()))
+    mean = g.mean(places, keepdim=True)
+    match method:
+        case "cam":
+            if not torch.allclose(g, mean.expand_as(g), rtol=1e-6, atol=1e-12):
+                return None
+            return (mean * a).sum(1) * g[0, 0].numel()
+        case "grad-cam":
+            return (mean * a).sum(1).relu()
+        case "grad-cam++":
+            bottom = 2 * g**2 + g**3 * a.sum(places, keepdim=True)
+            alpha = torch.where(bottom == 0, torch.zeros_like(g), g**2 / torch.where(bottom == 0, 1.0, bottom))
+            return ((alpha * g.relu()).sum(places, keepdim=True) * a).sum(1).relu()
+        case "xgrad-cam":
+            total = a.sum(places, keepdim=True)
+            share = (g * a).sum(places, keepdim=True)
+            weight = torch.where(total == 0, torch.zeros_like(total), share / torch.where(total == 0, 1.0, total))
+            return (weight * a).sum(1).relu()
+        case "layer-cam":
+            return (g.relu() * a).sum(1).relu()
+        case "hires-cam":
+            return (g * a).sum(1).relu()
+    raise AssertionError(method)
+
+
+class _Exchangeable(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu: Relu = F.relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(x)
+
+
+def twin_oracle(network: nn.Module, layer: str | None, score: Callable[[Any], Tensor], read: Any = None) -> Oracle:
+    """An oracle from a copy of any network: float64, eval mode, no write in place; of a layer the last use.
+
+    score: from the output to the number explained. read: from the layer's output to its tensor.
+    """
+    twin = copy.deepcopy(network).double().eval()
+    rectifiers: list[_Exchangeable] = []
+    for parent in list(twin.modules()):
+        if hasattr(parent, "inplace"):
+            parent.inplace = False
+        for name, child in parent.named_children():
+            if type(child) is nn.ReLU:
+                rectifiers.append(_Exchangeable())
+                setattr(parent, name, rectifiers[-1])
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, output: Any) -> Any:
+        kept.append(output)
+        return output.clone()
+
+    if layer is not None:
+        twin.get_submodule(layer).register_forward_hook(keep)
+
+    def oracle(x: Tensor, relu: Relu) -> Answer:
+        kept.clear()
+        for rectifier in rectifiers:
+            rectifier.relu = relu
+        with torch.enable_grad():
+            number = score(twin(x))
+        return number, kept[-1] if kept else None
+
+    return oracle

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +18,54 @@ import torch
 
 from .harness import Effort
 from .report import Goal, Section, Table, at_least
-from .subject import Subject, bare_gradient, load_subject
+from .subject import Subject, bare_gradient, gradient_batches, load_subject
 
 MIB = 1 << 20
 STEPS = 50
 CLOSE = 0.10
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one process measured: bytes, and how many rows its largest batch had."""
+
+    bytes: int
+    batch: int
+
+    @property
+    def mib(self) -> str:
+        return f"{self.bytes / MIB:.0f} MiB"
+
+
 def measure(subject: Subject, effort: Effort) -> Section:
     """Runs the section: one process for each contender, number of steps and way of measuring."""
     del subject  # each process loads its own
     runs = [("seewhy", STEPS), ("seewhy", effort.many_steps), ("captum", STEPS)]
-    found = {run: {how: _in_process(*run, how) for how in ("resident", "tensors")} for run in runs}
-    few, many, peer = (found[run]["resident"] for run in runs)
+    resident = [_in_process(*run, "resident") for run in runs]
+    tensors = [_in_process(*run, "tensors") for run in runs]
     rows = [
         (
-            library,
-            str(steps),
-            f"{sizes['resident'] / MIB:.0f} MiB",
-            f"{sizes['resident'] / few:.2f}",
-            f"{sizes['tensors'] / MIB:.0f} MiB",
-            f"{sizes['tensors'] / found[runs[0]]['tensors']:.2f}",
+            *(library, str(steps)),
+            *(one.mib, f"{one.bytes / resident[0].bytes:.2f}", str(one.batch)),
+            *(other.mib, f"{other.bytes / tensors[0].bytes:.2f}", str(other.batch)),
         )
-        for (library, steps), sizes in found.items()
+        for (library, steps), one, other in zip(runs, resident, tensors, strict=True)
     ]
-    columns = ("library", "steps", "resident", f"/ seewhy at {STEPS}", "tensors", f"/ seewhy at {STEPS}")
+    ours = f"/ seewhy, {STEPS} steps"
+    columns = ("library", "steps", "resident", ours, "largest batch", "tensors", ours, "largest batch")
     note = (
         "Resident: the process's largest resident memory during the call less that right before it. Tensors: the "
-        "most bytes that tensors made during the call held at one time. captum as it is called by default "
-        f"(`n_steps={STEPS}`, no `internal_batch_size`)."
+        "most bytes that tensors made during the call held at one time, in a process of its own. captum as it is "
+        f"called by default (`n_steps={STEPS}`, no `internal_batch_size`). seewhy finds its batch size by timing."
     )
-    change = abs(many / few - 1)
+    few, many, peer = (found.bytes for found in resident)
+    change = many / few - 1
     goals = [
         Goal(
             f"memory at {effort.many_steps} steps within {CLOSE:.0%} of that at {STEPS}",
-            f"{many / few - 1:+.1%}",
-            change <= CLOSE,
-            f"{abs(change - CLOSE) * 100:.0f} points",
+            f"{change:+.1%}",
+            abs(change) <= CLOSE,
+            f"{abs(abs(change) - CLOSE) * 100:.0f} points",
         ),
         at_least(f"captum / seewhy, {STEPS} steps:", peer / few, 4, f"{peer / few:.1f}"),
     ]
@@ -61,14 +73,13 @@ def measure(subject: Subject, effort: Effort) -> Section:
     return Section("memory", setting, [Table("Peak memory of one call", columns, rows, note)], goals)
 
 
-def _in_process(library: str, steps: int, how: str) -> int:
+def _in_process(library: str, steps: int, how: str) -> Found:
     command = [sys.executable, "-m", "benchmarks.memory", library, str(steps), how, str(torch.get_num_threads())]
     root = Path(__file__).resolve().parent.parent
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command[1:])} failed: {done.stderr}")
-    size: int = json.loads(done.stdout.splitlines()[-1])["bytes"]
-    return size
+    return Found(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def _caller(library: str, steps: int, subject: Subject) -> Callable[[], Any]:
@@ -127,7 +138,8 @@ def main() -> None:
     bare_gradient(subject.network, subject.x)  # loads the libraries' kernels, which is nobody's cost
     run = _caller(library, int(steps), subject)
     size = _resident(run) if how == "resident" else _tensors(run)
-    sys.stdout.write(json.dumps({"bytes": size}) + "\n")
+    batches = [found.good for found in gradient_batches(subject.model).values()] or [int(steps)]
+    sys.stdout.write(json.dumps(asdict(Found(size, max(batches)))) + "\n")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def provenance(load: float | None) -> str:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES if _there(name))
     busy = "" if load is None else f" Load before the first section: {load:.1f}."
     return (
-        f"{torch.get_num_threads()} threads, {platform.system()} {platform.machine()}, "
+        f"Threads: {torch.get_num_threads()}; {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}, {versions}.{busy}"
     )
 

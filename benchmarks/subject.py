@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import seewhy
+from seewhy.engine.memory import BatchSize
 from seewhy.models.images import open_picture
 
 LAYER = "bn2"
@@ -92,6 +93,15 @@ def _centre(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Returns the middle 60 % of a picture."""
     height, width = (size // 5 for size in picture.shape[:2])
     return picture[height:-height, width:-width]
+
+
+def gradient_batches(model: seewhy.Model) -> dict[bool, BatchSize]:
+    """Returns what the engine found out about batches of input gradients: on the network itself, on its copy."""
+    return {
+        own: size
+        for (_, entry, view, record, _, own), size in model.memo.batches.items()
+        if entry is None and view is None and record.input_gradient and not record.layers
+    }
 
 
 def scored(output: Tensor) -> Tensor:

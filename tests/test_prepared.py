@@ -770,16 +770,16 @@ def test_why_a_copy_is_not_tried(build: Callable[[], nn.Module], reason: str) ->
 def test_a_model_above_its_share_of_memory_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nn.Conv2d(64, 64, 16)
     size = sum(p.numel() * 4 for p in net.parameters())
-    monkeypatch.setattr(prepared, "_available_memory", lambda: 4 * size)
+    monkeypatch.setattr(prepared, "available_bytes", lambda: 4 * size)
     assert can_prepare(net) is None
-    monkeypatch.setattr(prepared, "_available_memory", lambda: 4 * size - 4)
+    monkeypatch.setattr(prepared, "available_bytes", lambda: 4 * size - 4)
     assert "4 MiB are more than 25%" in (can_prepare(net) or "")
-    monkeypatch.setattr(prepared, "_available_memory", lambda: None)
+    monkeypatch.setattr(prepared, "available_bytes", lambda: None)
     assert can_prepare(net) is None
 
 
 def test_the_memory_available_is_believable() -> None:
-    available = prepared._available_memory()
+    available = prepared.available_bytes()
     assert available is None or 2**20 < available < 2**50
 
 

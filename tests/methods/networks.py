@@ -101,9 +101,7 @@ def efficientnet() -> Network:
     """EfficientNet-Lite0 with real weights; `conv_head` is inside a convolution and batch-norm pair."""
     model = seewhy.load("efficientnet-lite0", device="cpu")
     x = picture(224)
-    return _network(
-        "efficientnet-lite0", model.module, x, ("bn2", "conv_head"), ("bn2", "classifier")
-    )
+    return _network("efficientnet-lite0", model.module, x, ("bn2", "conv_head"), ("bn2", "classifier"))
 
 
 def mobilenet_weights() -> Path | None:
@@ -165,7 +163,9 @@ def vgg11() -> Network:
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
             nn.init.normal_(part.bias, std=0.1)
-    return _network("vgg-11", module, picture(64), ("features.19", "features.18", "features.10"), (None, "classifier.5"))
+    return _network(
+        "vgg-11", module, picture(64), ("features.19", "features.18", "features.10"), (None, "classifier.5")
+    )
 
 
 ALL = {

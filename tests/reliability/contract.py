@@ -174,7 +174,7 @@ def close(got: Tensor, wanted: Tensor, tolerance: float) -> None:
 
 
 def check_map(name: str, made: Any, oracle: Oracle, rows: Tensor, how: Any) -> None:
-    """Asserts that each row's map is the oracle's. `how` has `tolerance` and `place`."""
+    """Asserts that each row's map is the oracle's. `how` has `tolerance`, `place`, and `large` for costly networks."""
     for row, x in enumerate(rows):
         x = x[None].detach()
         got = made.values[row : row + 1].detach()
@@ -183,10 +183,13 @@ def check_map(name: str, made: Any, oracle: Oracle, rows: Tensor, how: Any) -> N
             assert wanted is not None, "CAM should have been refused here"
             close(got, wanted, how.tolerance)
             continue
-        wanted = oracles.input_map(name, oracle, x)
         if name == "adaptive":
             difference = oracles.score_of(oracle, x) - oracles.score_of(oracle, torch.zeros_like(x))
             assert abs(float(got.double().sum()) - difference) <= 0.02 * abs(difference) + 1e-6
+            if how.large:
+                continue
+        wanted = oracles.input_map(name, oracle, x)
+        if name == "adaptive":
             close(got, wanted, max(0.06, how.tolerance))
             continue
         close(got, wanted, how.tolerance)

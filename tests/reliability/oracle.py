@@ -22,19 +22,23 @@ CAMS = ("cam", "grad-cam", "grad-cam++", "xgrad-cam", "layer-cam", "hires-cam")
 
 class _Guided(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, phi: Relu) -> Tensor:
         ctx.save_for_backward(x)
-        return x.clamp(min=0)
+        ctx.phi = phi
+        return phi(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         (x,) = ctx.saved_tensors
-        return gradient * (x > 0) * (gradient > 0)
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(ctx.phi(leaf).sum(), leaf)
+        return gradient.clamp(min=0) * slope.clamp(min=0), None
 
 
 def guided_relu(x: Tensor) -> Tensor:
     """ReLU that passes positive gradients only: Springenberg et al. 2014, section 3.4."""
-    return _Guided.apply(x)
+    return _Guided.apply(x, F.relu)
 
 
 def gradient(oracle: Oracle, x: Tensor, relu: Relu = F.relu) -> Tensor:
@@ -46,7 +50,7 @@ def gradient(oracle: Oracle, x: Tensor, relu: Relu = F.relu) -> Tensor:
 
 def score_of(oracle: Oracle, x: Tensor) -> float:
     """S at one row."""
-    return float(oracle(x.double(), F.relu)[0])
+    return float(oracle(x.double(), F.relu)[0].detach())
 
 
 def integrated(oracle: Oracle, x: Tensor, steps: int) -> Tensor:
@@ -106,12 +110,15 @@ def layer_map(method: str, oracle: Oracle, x: Tensor, place: Callable[[Tensor], 
 
 
 class _Exchangeable(nn.Module):
-    def __init__(self) -> None:
+    """A rectifier as it is, or guided: the rule generalised to rectifiers that fall somewhere."""
+
+    def __init__(self, phi: Relu) -> None:
         super().__init__()
-        self.relu: Relu = F.relu
+        self.phi = phi
+        self.guided = False
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(x)
+        return _Guided.apply(x, self.phi) if self.guided else self.phi(x)
 
 
 def twin_oracle(network: nn.Module, layer: str | None, score: Callable[[Any], Tensor], read: Any = None) -> Oracle:
@@ -125,8 +132,8 @@ def twin_oracle(network: nn.Module, layer: str | None, score: Callable[[Any], Te
         if hasattr(parent, "inplace"):
             parent.inplace = False
         for name, child in parent.named_children():
-            if type(child) is nn.ReLU:
-                rectifiers.append(_Exchangeable())
+            if type(child) in (nn.ReLU, nn.ReLU6, nn.GELU):
+                rectifiers.append(_Exchangeable(type(child)()))
                 setattr(parent, name, rectifiers[-1])
     kept: list[Tensor] = []
 
@@ -140,7 +147,7 @@ def twin_oracle(network: nn.Module, layer: str | None, score: Callable[[Any], Te
     def oracle(x: Tensor, relu: Relu) -> Answer:
         kept.clear()
         for rectifier in rectifiers:
-            rectifier.relu = relu
+            rectifier.guided = relu is guided_relu
         with torch.enable_grad():
             number = score(twin(x))
         return number, kept[-1] if kept else None

@@ -67,7 +67,7 @@ def scores(rows: Rows, target: Target) -> Query[Tensor]:
         assert chunk.score is not None
         return chunk.score.detach().to("cpu", torch.float64)
 
-    return Query(rows, target, stack(pick, lambda parts: torch.cat(parts) if parts else torch.zeros(0)))
+    return Query(rows, target, stack(pick, lambda parts: torch.cat(parts) if parts else torch.zeros(0, device="cpu")))
 
 
 def outputs(rows: Rows) -> Query[Any]:

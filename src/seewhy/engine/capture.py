@@ -37,10 +37,11 @@ class Capture:
 
     def attach(self) -> None:
         """Registers the hooks."""
-        by_name = dict(self.module.named_modules())
         for name in self.layers:
             self.calls[name] = 0
-            self.handles.append(by_name[name].register_forward_hook(self._hook(name)))
+            layer = layer_of(self.module, name)
+            if not isinstance(layer, torch.jit.ScriptModule):  # it refuses hooks
+                self.handles.append(layer.register_forward_hook(self._hook(name)))
         if self.probe is not None:
             self.handles.extend(self.probe.attach(self.module))
 
@@ -57,7 +58,7 @@ class Capture:
                 )
             return with_first_tensor(output, values.clone())
 
-        self.handles.append(self.module.get_submodule(name).register_forward_hook(hook))
+        self.handles.append(layer_of(self.module, name).register_forward_hook(hook))
 
     def detach(self) -> None:
         """Removes every hook."""
@@ -106,6 +107,16 @@ class Capture:
         if not best.intact or (self.start_graph and not best.tensor.requires_grad):
             raise CaptureOverwritten
         self.tensors[DEFAULT_LAYER] = best.tensor
+
+
+def layer_of(module: nn.Module, name: str) -> nn.Module:
+    """Returns the layer of that name, or raises LayerError."""
+    try:
+        return nn.Module.get_submodule(module, name)  # unbound: scripted modules refuse the bound one
+    except AttributeError:
+        raise LayerError(
+            f"A layer to explain must be one of this network's; it has none named {name!r}. model.layers() lists them."
+        ) from None
 
 
 def leaf_of(tensor: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from ..core.errors import (
     SettingError,
     UnsupportedModelError,
 )
+from ..core.numbers import finite
 from ..core.query import Chunk, Record
 from ..core.targets import Function
 from ..models.model import Memo, Model
@@ -228,11 +229,6 @@ def _cut_output(output: Any, rows: slice) -> Any:
     return tree.take(output, rows)
 
 
-def _finite(tensor: Tensor) -> bool:
-    """True if all is finite; the sum is looked at first, which is cheap and nearly always enough."""
-    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
-
-
 def _not_finite(chunk: Chunk, record: Record, owner: str) -> NotFiniteError | None:
     """Returns the error that names where NaN or infinity turned up in what a query has asked for."""
     looked_at: list[tuple[str, Tensor]] = []
@@ -245,7 +241,7 @@ def _not_finite(chunk: Chunk, record: Record, owner: str) -> NotFiniteError | No
     for name in record.gradients:
         looked_at.append((f"the gradient at layer {chunk.names[name]!r}", chunk.gradients[name]))
     for where, tensor in looked_at:
-        if not _finite(tensor):
+        if not finite(tensor):
             what = "NaN" if bool(torch.isnan(tensor).any()) else "infinity"
             return NotFiniteError(
                 f"Expected finite numbers; {where} is {what} for input {owner[:12]}. The network overflows or "

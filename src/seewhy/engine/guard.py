@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..models.model import Memo
 from .state import ModelState
 
 
@@ -96,12 +96,16 @@ def quiet_modes(device: torch.device, autocast: torch.dtype | None) -> Iterator[
 
 
 @contextmanager
-def guarded(module: nn.Module, lock: Any) -> Iterator[ModelState]:
-    """Holds the model's lock, sets evaluation mode, and puts everything back, whatever happens inside."""
-    with lock:
-        state = ModelState(module)
+def guarded(modules: Sequence[nn.Module], memo: Memo) -> Iterator[ModelState]:
+    """Holds the model's lock, sets evaluation mode, and puts everything back, whatever happens inside.
+
+    modules: all of the network's, as `Model.refresh` returns them.
+    """
+    with memo.lock:
+        state = ModelState(modules, memo.outline)
         try:
             state.enter()
             yield state
+            memo.outline = state.snapshot.learned()
         finally:
             state.leave()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
 from collections.abc import Callable
@@ -13,9 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-GAIN = 1.1
-"""A larger batch must be at least this much cheaper a row to be kept."""
-LARGEST = {"cpu": 64, "cuda": 1024, "mps": 256}
+from ..models.machine import available_bytes
+
+DEARER = 1.15
+"""A larger batch is given up if its rows cost this much more than those of a smaller one, twice."""
+LARGEST = {"cpu": 256, "cuda": 1024, "mps": 256}
+CHUNK_BYTES = 3 << 28
+"""What a batch may take on a CPU: larger ones leave the caches, gain nothing, and hold up whoever waits."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -24,37 +27,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-
-
-def available_bytes() -> int | None:
-    """Returns the memory that this process may still take, or None where the system does not say."""
-    limits = [value for value in (_meminfo(), _cgroup()) if value is not None]
-    return min(limits) if limits else None
-
-
-def _meminfo() -> int | None:
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
-
-
-def _cgroup() -> int | None:
-    try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
-            limit = file.read().strip()
-        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
-            used = int(file.read())
-    except (OSError, ValueError):
-        return None
-    return None if limit == "max" else max(int(limit) - used, 0)
 
 
 class PeakMeter(TorchDispatchMode):
@@ -98,13 +70,14 @@ class BatchSize:
     """What is known about batch sizes for one kind of pass (row shapes, what is recorded, device).
 
     On a CPU the first two batches are of 1 and 2 rows, measured, since running out of memory there is a kill
-    and not an exception; from then on sizes double while rows get cheaper.
+    and not an exception; from then on sizes double while they fit and rows get no dearer.
     """
 
     device: str
     fixed: int | None = None
     bytes_at: dict[int, int] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
+    tries: dict[int, int] = field(default_factory=dict)
     good: int = 0
     bad: int | None = None
     settled: int | None = None
@@ -117,7 +90,7 @@ class BatchSize:
             return min(self.fixed, rows_left, self._below_bad())
         if self.device == "cpu" and len(self.bytes_at) < 2:
             return min(2 if 1 in self.bytes_at else 1, rows_left)
-        size = self.settled or (self.good * 2 if self.good else 8)
+        size = self.settled or (1 << self.good.bit_length() if self.good else 8)
         size = min(size, LARGEST.get(self.device, 64), self._below_bad(), self.fits(share))
         return max(1, min(size, rows_left))
 
@@ -130,7 +103,8 @@ class BatchSize:
             return 1 << 30
         free = available_bytes()
         a_row = max(self.bytes_at[2] - self.bytes_at[1], 1)
-        return 1 << 30 if free is None else max(1, int(free * share / a_row))
+        allowed = CHUNK_BYTES if free is None else min(CHUNK_BYTES, int(free * share))
+        return max(1, allowed // a_row)
 
     def measures(self, rows: int, rows_left: int) -> bool:
         """True if this batch's bytes should be measured: more rows are coming and it is one of the first two."""
@@ -142,11 +116,10 @@ class BatchSize:
         self.good = max(self.good, rows)
         a_row = seconds / rows
         self.seconds[rows] = min(a_row, self.seconds.get(rows, a_row))
-        smaller = [size for size in self.seconds if size < rows]
-        if self.settled is None and rows >= 4 and smaller:
-            best = min(smaller, key=self.seconds.__getitem__)
-            if self.seconds[rows] * GAIN > self.seconds[best]:
-                self.settled = best if self.seconds[best] <= self.seconds[rows] else rows
+        self.tries[rows] = self.tries.get(rows, 0) + 1
+        best = min(self.seconds, key=self.seconds.__getitem__)
+        if best < rows and self.tries[rows] > 1 and self.seconds[rows] > self.seconds[best] * DEARER:
+            self.settled = best
 
     def failed(self, rows: int) -> None:
         """Learns from a batch that did not fit."""

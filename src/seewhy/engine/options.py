@@ -32,7 +32,7 @@ class Options:
     autocast: torch.dtype | None = None
     memory_share: float = 0.5
     prepared: Literal["auto", "never", "always"] = "auto"
-    in_flight: int = 64
+    in_flight: int = 128
     on_event: Callable[[Event], None] | None = None
     cancelled: Callable[[], bool] | None = None
     verify_sharing: bool = False

@@ -24,7 +24,7 @@ from .guard import seed_generators
 from .scoring import Scorer
 
 
-CUTS = "a threshold, rounding, argmax, detach, torch.no_grad, or quantised layers"
+CUTS = "a threshold, rounding, argmax, detach, torch.no_grad, re-entrant checkpointing, or quantised layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def _explained(error: RuntimeError, inputs: tree.Inputs) -> InputError | None:
     if about_input and "to have" in text and "channels, but got" in text:
         last = "; its last axis looks like the channels: x.permute(0, 3, 1, 2)" if _channels_last(inputs) else ""
         return InputError(f"x must have its channels on axis 1, (N, C, H, W); given {shapes}{last}. ({text})")
-    if "should be the same" in text and "type" in text:
+    if text.startswith("Input type (") or "must have the same dtype, but got" in text:
         dtypes = ", ".join(str(leaf.dtype) for leaf in leaves)
         return InputError(
             f"x is taken in the dtype of the network's first weights, {dtypes}, and others of its weights have "

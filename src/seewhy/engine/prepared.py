@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,11 @@ if TYPE_CHECKING:
 
 REPAYS = 16
 """Rows in one lot from which on a copy repays its making (a copy, an observed pass, two proofs)."""
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
+VALUES = {torch.float32: 1e-4, torch.float64: 1e-9}
+"""How far scores, outputs and activations may differ, as a share of the largest value."""
+GRADIENTS = {torch.float32: 3e-2, torch.float64: 1e-9}
+"""How far gradients may differ, in norm. In float32 a single rectifier that stands at its threshold flips with the
+last bit, in a copy as between two batch sizes; the user's own network is as far from its float64 twin."""
 
 
 @dataclass(slots=True)
@@ -58,17 +61,19 @@ class Copies:
             return own
         request = answering.request(lot.key, [Segment(first, 0, 1)])
         answering.state.fresh()
-        copy = self._copy(keep, request)
+        copy = self._copy(keep, request, answering.state)
         if copy.network is not None and lot.key not in copy.proven:
             self._prove(copy, lot.key, request, answering.state)
-        return own if copy.network is None or copy.state is None else (copy.network, copy.state)
+        if copy.network is None or copy.state is None or lot.key not in copy.proven:
+            return own
+        return copy.network, copy.state
 
     def _worthwhile(self, lot: Lot) -> bool:
         if self.options.prepared == "never" or self.options.autocast is not None or self.memo.dependent:
             return False
         if lot.key.view is not None or lot.key.entry is not None or self.model.device.type != "cpu":
             return False
-        if self.model.dtype not in TOLERANCE:
+        if self.model.dtype not in VALUES:
             return False
         return self.options.prepared == "always" or lot.rows >= REPAYS
 
@@ -83,7 +88,7 @@ class Copies:
             names = (names - {DEFAULT_LAYER}) | {known[0]}
         return frozenset(names)
 
-    def _copy(self, keep: frozenset[str], request: PassRequest) -> Copy:
+    def _copy(self, keep: frozenset[str], request: PassRequest, state: ModelState) -> Copy:
         """Returns the copy for these layers, made anew if the network's content has changed since."""
         if self.reason is None:
             self.reason = can_prepare(self.model.module) or ""
@@ -93,22 +98,36 @@ class Copies:
             self.checked = checksum(self.model.module)
         known: Copy | None = self.memo.copies.get(keep)
         if known is None or known.checksum != self.checked:
-            known = self._make(keep, request)
+            known = self._make(keep, request, state)
             self.memo.copies[keep] = known
         return known
 
-    def _make(self, keep: frozenset[str], request: PassRequest) -> Copy:
+    def _make(self, keep: frozenset[str], request: PassRequest, own: ModelState) -> Copy:
+        """Returns a copy that runs: channels last, or in the usual layout where the network cannot do with it."""
         assert self.checked is not None
+
+        def once(network: nn.Module) -> object:
+            return call(network, tree.map_leaves(_copied, request.inputs))
+
+        reason = ""
         try:
-            pairs = foldable_pairs(
-                self.model.module, lambda network: call(network, tree.map_leaves(_copied, request.inputs))
-            )
-            network = prepare(self.model.module, pairs, keep)
-            copy = Copy(self.checked, network, state=ModelState(network))
-            copy.state.enter()  # type: ignore[union-attr]
-            return copy
+            pairs = foldable_pairs(self.model.module, once)
+            own.fresh()  # what is copied is the network as the user left it
+            for channels_last in (True, False):
+                network = prepare(self.model.module, pairs, keep, channels_last=channels_last)
+                state = ModelState(list(network.modules()))
+                state.enter()
+                state.fresh()
+                try:
+                    with torch.no_grad():
+                        once(network)
+                except Exception as error:
+                    reason = f"the copy fails: {error}"
+                    continue
+                return Copy(self.checked, network, state=state)
         except PreparationFailed as error:
-            return Copy(self.checked, None, str(error))
+            reason = reason or str(error)
+        return Copy(self.checked, None, reason)
 
     def _prove(self, copy: Copy, key: LotKey, request: PassRequest, state: ModelState) -> None:
         """Compares every recorded quantity on one row; a copy that differs anywhere is dropped."""
@@ -122,14 +141,13 @@ class Copies:
             return
         try:
             other = run_pass(self.model, copy.network, request)
-            worst = max(_differences(own, other), default=0.0)
+            wrong = _difference(own, other, self.model.dtype or torch.float32)
         except Exception as error:
-            worst, copy.reason = float("inf"), f"the copy fails: {error}"
-        if worst <= TOLERANCE[self.model.dtype or torch.float32]:
+            wrong = f"the copy fails: {error}"
+        if not wrong:
             copy.proven.add(key)
             return
-        copy.network = None
-        copy.reason = copy.reason or f"the copy differs by {worst:.1e} of the largest value"
+        copy.network, copy.reason = None, wrong
         self.options.emit(Note(f"no prepared copy: {copy.reason}"))
 
 
@@ -137,19 +155,27 @@ def _copied(_: str, leaf: Tensor) -> Tensor:
     return leaf.clone()
 
 
-def _differences(own: PassResult, other: PassResult) -> Iterator[float]:
-    """Yields the largest difference of each quantity, relative to its largest value."""
-    pairs: list[tuple[Tensor, Tensor]] = []
+def _difference(own: PassResult, other: PassResult, dtype: torch.dtype) -> str:
+    """Returns where a copy answers otherwise than the network itself; an empty text if it nowhere does."""
+    values: list[tuple[Tensor, Tensor]] = []
+    gradients: list[tuple[Tensor, Tensor]] = []
     if own.answer is not None and other.answer is not None:
-        pairs.append((own.answer, other.answer))
-    pairs += [(own.activations[name], other.activations[name]) for name in own.activations]
+        values.append((own.answer, other.answer))
+    values += [(own.activations[name], other.activations[name]) for name in own.activations]
     for mine, theirs in zip(own.scored, other.scored, strict=True):
         if mine.resolved != theirs.resolved:
-            yield float("inf")
-        pairs.append((mine.score, theirs.score))
-        pairs += list(zip(mine.input_gradient, theirs.input_gradient, strict=True))
-        pairs += [(mine.gradients[name], theirs.gradients[name]) for name in mine.gradients]
-    for mine_, theirs_ in pairs:
-        scale = float(mine_.abs().max()) if mine_.numel() else 0.0
-        gap = float((mine_ - theirs_).abs().max()) if mine_.numel() else 0.0
-        yield 0.0 if gap == 0.0 else gap / max(scale, 1e-30)
+            return "the copy answers another class"
+        values.append((mine.score, theirs.score))
+        gradients += zip(mine.input_gradient, theirs.input_gradient, strict=True)
+        gradients += [(mine.gradients[name], theirs.gradients[name]) for name in mine.gradients]
+    worst = max((_gap(*pair, order=float("inf")) for pair in values), default=0.0)
+    if worst > VALUES[dtype]:
+        return f"the copy's values differ by {worst:.1e} of the largest"
+    worst = max((_gap(*pair, order=2) for pair in gradients), default=0.0)
+    return f"the copy's gradients differ by {worst:.1e} in norm" if worst > GRADIENTS[dtype] else ""
+
+
+def _gap(mine: Tensor, theirs: Tensor, order: float) -> float:
+    """Returns the norm of the difference as a share of the norm."""
+    gap = float(torch.linalg.vector_norm(mine - theirs, order)) if mine.numel() else 0.0
+    return gap / max(float(torch.linalg.vector_norm(mine, order)), 1e-30) if gap else 0.0

@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import nn
+
 from ..core.errors import CancelledError
 from ..core.query import Flow, Query
 from ..models.model import Model
@@ -62,6 +64,7 @@ class Engine:
     options: Options = field(default_factory=Options)
     meters: Meters = field(default_factory=Meters)
     copies: Copies = field(init=False)
+    modules: tuple[nn.Module, ...] = ()
 
     def __post_init__(self) -> None:
         self.copies = Copies(self.model, self.model.memo, self.options)
@@ -86,7 +89,7 @@ class Engine:
             if on_done is not None:
                 on_done(key, done[key])
 
-        self.model.refresh()
+        self.modules = self.model.refresh()
         try:
             while self._admit(waiting, live, finish):
                 self._round(live, finish)
@@ -165,7 +168,7 @@ class Engine:
         model, memo = self.model, self.model.memo
         device = model.device
         with (
-            guarded(model.module, memo.lock) as state,
+            guarded(self.modules, memo) as state,
             quiet_modes(device, self.options.autocast),
             random_state(device),
         ):

@@ -7,30 +7,34 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ..core.errors import UnsupportedModelError
-from .snapshot import Snapshot
+from .snapshot import Outline, Snapshot
 
 
 class ModelState:
     """A network's flags, and a snapshot of all else that passes may change.
 
+    modules: all of the network's. outline: that of an earlier snapshot of the network, which spares finding it anew.
+
     Raises UnsupportedModelError for a network whose tensors hold nothing yet, or can take no gradient.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        modules = list(module.modules())
-        found = (p for m in modules for p in m._parameters.values() if p is not None)
+    def __init__(self, modules: Sequence[nn.Module], outline: Outline | None = None) -> None:
+        self.outline = outline
+        self.modules = tuple(modules)
+        found = (p for m in self.modules for p in m._parameters.values() if p is not None)
         self.parameters = list({id(p): p for p in found}.values())
-        _check_usable([*self.parameters, *(b for m in modules for b in m._buffers.values() if b is not None)])
-        self.training = [(m, m.training) for m in modules if hasattr(m, "training")]
+        self.training = [(m, m.training) for m in self.modules if hasattr(m, "training")]
         self.trainable = [(p, p.requires_grad) for p in self.parameters]
         self.snapshot = Snapshot()
         self.used = False
 
     def enter(self) -> None:
         """Sets evaluation mode, switches parameter gradients off (no pass needs them), and takes the snapshot."""
+        if self.outline is None:
+            buffers = (b for m in self.modules for b in m._buffers.values() if b is not None)
+            _check_usable([*self.parameters, *buffers])
         self._explaining()
-        self.snapshot = Snapshot.of(self.module)
+        self.snapshot = Snapshot.of(self.modules, self.outline)
 
     def fresh(self) -> None:
         """Makes the next pass start from the state that the first one found."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -61,6 +61,17 @@ def cam(method: Method, case: Case, placed: PlacedView, signed: Tensor, relu: bo
     )
 
 
+def with_counter(made: Attribution, counter: Tensor) -> Attribution:
+    """Returns the attribution with `counter` (1, *places) where it shows nothing and the counter map does.
+
+    For methods that drop negative gradients before the map: where all are negative, no signed map is left.
+    """
+    values = made.values
+    if made.counter is not None or not isinstance(values, Tensor) or bool(values.any()) or not bool(counter.any()):
+        return made
+    return replace(made, counter=counter.to(values.device, values.dtype))
+
+
 def place(values: Tensor, shape: torch.Size, reshape: Reshape, layer: str) -> tuple[Tensor, str]:
     """Returns a layer's (1, ...) tensor as (1, C, *places), and how that was decided.
 
@@ -77,6 +88,12 @@ def place(values: Tensor, shape: torch.Size, reshape: Reshape, layer: str) -> tu
             f"A class activation map needs a layer with places: expected an output (N, C, *places) with {max(places, 1)}"
             f" axes of places; layer {layer!r} gives {tuple(values.shape)}. Choose one that model.layers() marks "
             "as usable, or a method that needs no layer, such as 'saliency'."
+        )
+    if places == 1 and values.shape[2] > shape[2]:
+        raise LayerError(
+            f"A class activation map needs a layer with places behind its channels, no more than the input "
+            f"{tuple(shape)} has; layer {layer!r} gives {tuple(values.shape)}, which looks like features on the last "
+            "axis. Turn it with reshape=lambda values: values.movedim(-1, 1), or choose another layer."
         )
     if places == 2 and not _fits(values.shape[2:], shape[2:]) and _fits(values.shape[1:3], shape[2:]):
         return values.movedim(-1, 1), "channels on the last axis"

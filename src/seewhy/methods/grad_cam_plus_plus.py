@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from ..core.attribution import Attribution
 from ..core.method import Method, MethodInfo
 from ..core.query import Flow
 from ..core.rows import Case
 from ..core.targets import Target
-from .cam_layer import Reshape, cam, check_cam_settings, place_axes, place_view
+from .cam_layer import Reshape, cam, check_cam_settings, place_axes, place_view, with_counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,17 @@ class GradCamPlusPlus(Method):
         """Yields one query for the layer and returns the weighted map."""
         placed = yield from place_view(case, target, self.layer, self.reshape)
         activation, gradient = placed.activation, placed.gradient
-        axes = place_axes(gradient)
         g = gradient.double() if gradient.device.type != "mps" else gradient.float()
-        total = activation.to(g.dtype).sum(axes, keepdim=True)
-        denominator = 2 + g * total  # alpha's fraction, shortened by g^2
-        alpha = torch.where((g == 0) | (denominator == 0), torch.zeros_like(g), 1 / denominator)
-        weights = (alpha * g.relu()).sum(axes, keepdim=True)
-        signed = (weights * activation).sum(1)
-        return cam(self, case, placed, signed, self.relu)
+        signed = _weighted(activation, g)
+        made = cam(self, case, placed, signed, self.relu)
+        return with_counter(made, _weighted(activation, -g))
+
+
+def _weighted(activation: Tensor, g: Tensor) -> Tensor:
+    """Returns sum_k w_k A_k (1, *places) for an activation and a gradient (1, C, *places)."""
+    axes = place_axes(g)
+    total = activation.to(g.dtype).sum(axes, keepdim=True)
+    denominator = 2 + g * total  # alpha's fraction, shortened by g^2
+    alpha = torch.where((g == 0) | (denominator == 0), torch.zeros_like(g), 1 / denominator)
+    weights = (alpha * g.relu()).sum(axes, keepdim=True)
+    return (weights * activation).sum(1)

@@ -193,15 +193,16 @@ class Path:
 
     def ends(self) -> Any:
         """Asks for the scores of the input (first) and of every baseline."""
-        which = torch.tensor([0, *range(self.count)])
-        return scores(self.rows(which, torch.tensor([1.0] + [0.0] * self.count, dtype=torch.float64)), self.target)
+        which = torch.tensor([0, *range(self.count)], device="cpu")
+        alphas = torch.tensor([1.0] + [0.0] * self.count, dtype=torch.float64, device="cpu")
+        return scores(self.rows(which, alphas), self.target)
 
     def query(self, panels: list[Panel], nodes: Tensor, weights: Tensor) -> Any:
         """Asks for each panel's weighted gradient sum: replies are (panels, ...) for each leaf."""
         n = len(nodes)
-        which = torch.tensor([panel.baseline for panel in panels]).repeat_interleave(n)
+        which = torch.tensor([panel.baseline for panel in panels], device="cpu").repeat_interleave(n)
         alphas = torch.cat([panel.low + (panel.high - panel.low) * nodes for panel in panels])
-        grouped = torch.zeros(len(panels), len(panels) * n, dtype=torch.float64)
+        grouped = torch.zeros(len(panels), len(panels) * n, dtype=torch.float64, device="cpu")
         for place, panel in enumerate(panels):
             grouped[place, place * n : (place + 1) * n] = weights * (panel.high - panel.low)
         return gradient_sum(self.rows(which, alphas), self.target, grouped)
@@ -228,7 +229,7 @@ class Total:
     @staticmethod
     def start(path: Path) -> Total:
         """Returns nothing yet."""
-        zeros = [torch.zeros(leaf.shape[1:], dtype=torch.float64) for leaf in path.case.x]
+        zeros = [torch.zeros(leaf.shape[1:], dtype=torch.float64, device="cpu") for leaf in path.case.x]
         return Total(zeros, [part.clone() for part in zeros])
 
     def add(self, piece: Piece) -> None:
@@ -284,7 +285,7 @@ def refine(method: IntegratedGradients, path: Path, at_ends: Tensor) -> Flow[Tot
     while todo:
         borders = sorted({(p.baseline, p.low) for p in todo} | {(p.baseline, p.high) for p in todo})
         new = [border for border in borders if border not in known]
-        which, alphas = (torch.tensor([border[i] for border in new]) for i in (0, 1))
+        which, alphas = (torch.tensor([border[i] for border in new], device="cpu") for i in (0, 1))
         asked = path.rows(which.long(), alphas.double())
         reply, at_borders = yield from ask_all(path.query(todo, nodes, weights), scores(asked, path.target))
         known |= dict(zip(new, at_borders.tolist(), strict=True))

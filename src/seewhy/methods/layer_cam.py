@@ -10,7 +10,7 @@ from ..core.method import Method, MethodInfo
 from ..core.query import Flow
 from ..core.rows import Case
 from ..core.targets import Target
-from .cam_layer import Reshape, cam, check_cam_settings, place_view
+from .cam_layer import Reshape, cam, check_cam_settings, place_view, with_counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +48,5 @@ class LayerCam(Method):
         placed = yield from place_view(case, target, self.layer, self.reshape)
         activation, gradient = placed.activation, placed.gradient
         signed = (gradient.relu() * activation).sum(1)
-        return cam(self, case, placed, signed, self.relu)
+        made = cam(self, case, placed, signed, self.relu)
+        return with_counter(made, ((-gradient).relu() * activation).sum(1))

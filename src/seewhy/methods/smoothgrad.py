@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -20,7 +21,11 @@ from .common import attribution, check_choice, check_count, check_positive
 from .noisy import noisy_rows
 
 Average = Literal["absolute", "signed", "squared"]
-_POWER = {"absolute": torch.abs, "signed": torch.clone, "squared": torch.square}
+_POWER: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "absolute": torch.abs,
+    "signed": torch.clone,
+    "squared": torch.square,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +108,7 @@ class SmoothGrad(Method):
         fold = running(lambda: tuple(Moments.empty() for _ in range(leaves)), step)
         return Query(rows, target, fold, Record(input_gradient=True))
 
-    def _result(
-        self, case: Case, moments: tuple[Moments, ...], scored: tuple[Target, Tensor]
-    ) -> Attribution:
+    def _result(self, case: Case, moments: tuple[Moments, ...], scored: tuple[Target, Tensor]) -> Attribution:
         reached = _relative_error(moments)
         error = tuple(
             part.standard_error.to(leaf.device, leaf.dtype) for part, leaf in zip(moments, case.x, strict=True)

@@ -133,9 +133,11 @@ class _Guided(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
         (kept,) = ctx.saved_tensors
         gradient = gradients[0]
+        if gradient is None:
+            return None, None
         if gradient.dtype != kept.dtype:  # under autocast a result can be of another precision than the input
             dtype = torch.promote_types(gradient.dtype, kept.dtype)
             gradient, kept = gradient.to(dtype), kept.to(dtype)
@@ -154,11 +156,12 @@ class _Deconvnet(torch.autograd.Function):
         return _compute(ctx, x, call)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return positive(gradients[0]), None
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
+        return None if gradients[0] is None else positive(gradients[0]), None
 
 
 def _compute(ctx: Any, x: Tensor, call: Site) -> Tensor:
+    ctx.set_materialize_grads(False)  # a gradient that is cut behind the activation must not become zeros
     out = call.compute(x)
     if call.in_place:
         ctx.mark_dirty(x)

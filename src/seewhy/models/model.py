@@ -29,7 +29,8 @@ class Memo:
     lock: one thread at a time. default_layers: what a class activation map uses, and why, by the shape of an
     input's row: on a small picture an earlier layer is the last with places. calls: how often each layer was
     called in a complete pass. dependent: True if rows of a batch influence each other, None if
-    not known yet. batches, copies: what the engine keeps about batch sizes and prepared copies.
+    not known yet. batches, copies: what the engine keeps about batch sizes and prepared copies, and `outline` about
+    where the network holds its state.
     """
 
     structure: int = 0
@@ -39,6 +40,7 @@ class Memo:
     dependent: bool | None = None
     batches: dict[Any, Any] = field(default_factory=dict)
     copies: dict[Any, Any] = field(default_factory=dict)
+    outline: Any = None
 
     def forget(self, structure: int) -> None:
         """Drops what belongs to an earlier structure of the network."""
@@ -89,13 +91,16 @@ class Model:
         with _memos_lock:
             return _memos.setdefault(self.module, Memo())
 
-    def refresh(self) -> None:
-        """Forgets what was learned if the network's structure has changed since."""
-        structure = hash(tuple((name, id(type(m))) for name, m in self.module.named_modules()))
+    def refresh(self) -> tuple[nn.Module, ...]:
+        """Forgets what was learned if the network's structure has changed since, and returns all its modules."""
+        named = list(self.module.named_modules())
+        # a buffer that is gone, such as running statistics, changes what the layer does
+        structure = hash(tuple((name, id(type(m)), list(m._buffers.values()).count(None)) for name, m in named))
         memo = self.memo
         with memo.lock:
             if memo.structure != structure:
                 memo.forget(structure)
+        return tuple(m for _, m in named)
 
     @property
     def device(self) -> torch.device:

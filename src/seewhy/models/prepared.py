@@ -6,12 +6,9 @@ a copy proves it against the model first; here only what follows from the formul
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import os
 import zlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +22,7 @@ from .folding import (
     has_hooks,
     is_activated_norm,
 )
+from .machine import available_bytes
 
 __all__ = ["Pair", "PreparationFailed", "can_prepare", "checksum", "foldable_pairs", "prepare"]
 
@@ -77,7 +75,7 @@ def can_prepare(module: nn.Module) -> str | None:
     if not any(isinstance(part, (*CONVOLUTIONS, *_CHANNELS_LAST)) for part in parts):
         return "it has no convolution module"
     size = sum(item.numel() * item.element_size() for item in tensors)
-    available = _available_memory()
+    available = available_bytes()
     if available is not None and size > MEMORY_SHARE * available:
         share = f"{MEMORY_SHARE:.0%} of the {available >> 20} MiB of available memory"
         return f"its {size >> 20} MiB are more than {share}"
@@ -115,9 +113,8 @@ def prepare(
         for conv in planar:
             conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
     for part in twin.modules():
-        part.training = (
-            False  # the bare flag: a `train` method of the user's own may do more, as merge weights
-        )
+        # The bare flag: a `train` method of the user's own may do more, such as merge weights.
+        part.training = False
     for parameter in twin.parameters():
         parameter.requires_grad_(False)
     return twin
@@ -129,9 +126,7 @@ def _copied(module: nn.Module) -> nn.Module:
     except Exception as error:
         raise PreparationFailed(f"it cannot be copied: {type(error).__name__}: {error}") from error
     mine = {id(part) for part in module.modules()} | set(_storages(module))
-    if type(twin) is not type(module) or any(
-        key in mine for key in (*map(id, twin.modules()), *_storages(twin))
-    ):
+    if type(twin) is not type(module) or any(key in mine for key in (*map(id, twin.modules()), *_storages(twin))):
         raise PreparationFailed("its copy shares modules or tensors with it")
     return twin
 
@@ -226,15 +221,3 @@ def _tensor_reason(item: Tensor) -> str | None:
     if item.layout is not torch.strided or type(item) not in _PLAIN_TENSORS:
         return f"it has tensors that are not plain and dense ({type(item).__name__})"
     return None
-
-
-def _available_memory() -> int | None:
-    """Returns the bytes of memory to be had without swapping, or None where the system does not tell."""
-    with contextlib.suppress(OSError):  # only Linux has this file
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None

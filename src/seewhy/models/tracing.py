@@ -59,7 +59,8 @@ class Candidate:
 class LayerProbe:
     """Watches one forward pass for the default layer.
 
-    `hand_on(tensor)` returns what is kept of a candidate's output, and what the network goes on with.
+    `hand_on(tensor)` returns what is kept of a candidate's output, and what the network goes on with. `inside` is
+    the attention over tokens that is running: its heads x tokens x dimensions look like channels and places.
     """
 
     input_shape: tuple[int, ...]
@@ -67,6 +68,7 @@ class LayerProbe:
     best: Candidate | None = None
     tokens: Candidate | None = None
     handed: tuple[Tensor, int] | None = None
+    inside: str | None = None
 
     def attach(self, module: nn.Module) -> list[Any]:
         """Registers the hooks on every layer and returns their handles."""
@@ -75,14 +77,16 @@ class LayerProbe:
             if name == "" or isinstance(layer, torch.jit.ScriptModule):
                 continue
             if _is_attention(layer):
-                handles.append(layer.register_forward_pre_hook(self._before_attention))
+                handles.append(layer.register_forward_pre_hook(self._before_attention(name)))
             handles.append(layer.register_forward_hook(self._after(name)))
         return handles
 
     def _after(self, name: str) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(layer: nn.Module, _: Any, output: Any) -> Any:
             tensor = first_tensor(output)
-            if tensor is None:
+            if self.inside == name:
+                self.inside = None
+            if tensor is None or self.inside is not None:
                 return None
             if self._same(tensor):
                 assert self.best is not None
@@ -115,10 +119,16 @@ class LayerProbe:
         self.best = Candidate(name, kept, version(kept), "last layer with a place in the picture")
         return None if handed is tensor else with_first_tensor(output, handed)
 
-    def _before_attention(self, _: nn.Module, __: Any) -> None:
-        if self.tokens is not None:
+    def _before_attention(self, name: str) -> Callable[[nn.Module, Any], None]:
+        def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+            if self.tokens is None or self.inside is not None:
+                return
             self.handed = None
             self.best = self.tokens
+            given = first_tensor(inputs)
+            self.inside = name if given is None or given.dim() == 3 else None
+
+        return hook
 
 
 def _is_pooling(layer: nn.Module) -> bool:
@@ -131,4 +141,4 @@ def _is_norm(layer: nn.Module) -> bool:
 
 def _is_attention(layer: nn.Module) -> bool:
     name = type(layer).__name__.lower()
-    return "attention" in name or name in ("attn", "selfattn")
+    return "attention" in name or name in ("attn", "selfattn", "mhsa", "msa")

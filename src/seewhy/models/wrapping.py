@@ -83,8 +83,10 @@ def load(
     parts = build(spec, checkpoint)
     steps = parts.preprocessing
     chosen = torch.device(device) if device is not None else best_device()
+    module = unwrapped(parts.module).to(chosen)
+    module.requires_grad_(False)  # explained, not trained: passes then need no switching
     return Model(
-        module=unwrapped(parts.module).to(chosen),
+        module=module,
         name=parts.name,
         preprocessing=steps,
         labels=parts.labels,

@@ -12,9 +12,13 @@ from torch import Tensor, nn
 
 from ..core import tree
 from ..core.errors import InputError, InputTypeError, NotFiniteError
+from ..core.numbers import finite
 from ..core.rows import Case, Facts
 from ..models.images import open_picture
 from ..models.model import Model
+from ..ops.fingerprint import fingerprint
+
+_PLACES: dict[type[nn.Module], int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 
 
 def cases(model: Model, x: Any, seed: int) -> list[Case]:
@@ -89,7 +93,7 @@ def _part(model: Model, part: Any) -> tree.Inputs:
 
 def _check(model: Model, leaves: Mapping[str, Tensor], attributed: tuple[str, ...]) -> None:
     if not leaves:
-        raise InputTypeError("x must hold at least one tensor; given none.")
+        raise InputTypeError("x must hold at least one tensor; given none. Make one of numbers: torch.tensor(numbers).")
     counts = {path: len(leaf) for path, leaf in leaves.items() if leaf.dim()}
     if len(set(counts.values())) > 1:
         raise InputError(f"All inputs must have the same number of rows on axis 0; given {counts}.")
@@ -101,7 +105,7 @@ def _check(model: Model, leaves: Mapping[str, Tensor], attributed: tuple[str, ..
             )
         if leaf.dim() == 0 and path in attributed:
             raise InputError(f"{name} must have a batch axis; given a single number. Use {name}[None].")
-        if leaf.is_floating_point() and leaf.numel() and not bool(torch.isfinite(leaf).all()):
+        if leaf.is_floating_point() and leaf.numel() and not finite(leaf):
             bad = int((~torch.isfinite(leaf)).sum())
             what = "NaN" if bool(torch.isnan(leaf).any()) else "infinite values"
             raise NotFiniteError(
@@ -122,21 +126,17 @@ def _check_batch_axis(model: Model, x: Tensor) -> None:
 
     torch's convolutions take that silently, and the first axis would be explained as the batch.
     """
-    places = {
-        dims
-        for dims, kinds in ((1, nn.Conv1d), (2, nn.Conv2d), (3, nn.Conv3d))
-        if any(isinstance(module, kinds) for module in model.module.modules())
-    }
-    if len(places) == 1 and x.dim() == next(iter(places)) + 1:
-        axes = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}[next(iter(places))]
+    places = (_PLACES[kind] for m in model.module.modules() for kind in _PLACES if isinstance(m, kind))
+    first = next(places, None)
+    if first is not None and x.dim() == first + 1 and all(other == first for other in places):
+        axes = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}[first]
         raise InputError(f"x must have a batch axis, {axes}; given shape {tuple(x.shape)}. Use x[None].")
 
 
 def content_id(row: tree.Inputs, model: Model) -> str:
     """Returns an id made from one row's content and how pictures are preprocessed."""
-    digest = hashlib.blake2b(getattr(model.preprocessing, "key", "").encode(), digest_size=16)
+    digest = hashlib.sha256(getattr(model.preprocessing, "key", "").encode())
     for path, leaf in tree.leaves(row).items():
         digest.update(f"{path}:{leaf.dtype}:{tuple(leaf.shape)};".encode())
-        raw = leaf.cpu().resolve_conj().resolve_neg().reshape(-1).contiguous()
-        digest.update(raw.view(torch.uint8).numpy().tobytes() if raw.numel() else b"")
-    return digest.hexdigest()
+        digest.update(fingerprint(leaf))
+    return digest.hexdigest()[:32]

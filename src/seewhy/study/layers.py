@@ -17,5 +17,5 @@ def layers(model: Model, x: Any = None) -> Layers:
     """
     inputs = example_input(model) if x is None else as_inputs(model, x)
     device = model.device
-    with guarded(model.module, model.memo.lock), quiet_modes(device, None), random_state(device):
+    with guarded(model.refresh(), model.memo), quiet_modes(device, None), random_state(device):
         return trace_layers(model, inputs)

@@ -1,0 +1,454 @@
+"""Hostile networks of the same kinds that are on nobody's list."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations, parametrize
+
+from seewhy import targets
+from seewhy.core.errors import InputError, LayerError, NoGradientError, OutputError, UnsupportedModelError
+from seewhy.study.attribute import run
+from seewhy.study.cases import cases
+from seewhy.targets import Class
+
+from . import networks as nets
+from .contract import ALL, CAMS, check_map, close, method, refusal, refused, same, seewhy, unchanged
+from .networks import Plain, made, plain_oracle
+from .oracle import input_map, twin_oracle
+from .test_models import Case, _second_class, explain, photo
+
+SOME = ("saliency", "integrated-gradients", "guided-backprop", "grad-cam", "hires-cam")
+
+
+class FrozenBackbone(Plain):
+    """Runs its first part without autograd, as people freeze backbones."""
+
+    def __init__(self, mode: Any) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def first(self, x: Tensor) -> Tensor:
+        with self.mode():
+            h = super().first(x)
+        return h.clone()
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("name", ALL)
+def test_no_grad_inside(name: str, mode: Any) -> None:
+    network = made(FrozenBackbone, mode)
+    cut = refusal(NoGradientError, "torch.no_grad", "grad-cam")
+    oracle = plain_oracle(network)
+    refuses = {} if name in CAMS else {"all": cut}
+    explain(Case(network, oracle, refuses=refuses), name)
+    if name in CAMS:
+        inside = refusal(LayerError, "'conv1'", "torch.no_grad")
+        explain(Case(network, None, layer="conv1", refuses={"all": inside}), name)
+
+
+def _parametrised() -> Plain:
+    class Halved(nn.Module):
+        def forward(self, weight: Tensor) -> Tensor:
+            return weight / 2
+
+    network = made(Plain)
+    parametrize.register_parametrization(network.conv2, "weight", Halved())
+    return network
+
+
+def _weight_norm() -> Plain:
+    network = made(Plain)
+    parametrizations.weight_norm(network.conv1)
+    return network
+
+
+def _old_weight_norm() -> Plain:
+    network = made(Plain)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nn.utils.weight_norm(network.conv1)
+    network(photo())  # a tensor with a graph is an attribute now
+    return network
+
+
+def _spectral_norm() -> Plain:
+    network = made(Plain)
+    parametrizations.spectral_norm(network.conv2)
+    return network.train()
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("make", [_parametrised, _weight_norm, _old_weight_norm, _spectral_norm])
+def test_parametrised_weights(make: Any, name: str) -> None:
+    network = make()
+    plain = made(Plain)
+    network.eval()
+    with torch.no_grad():
+        network(photo())
+        for layer in ("conv1", "conv2"):
+            getattr(plain, layer).weight.copy_(getattr(network, layer).weight)
+    if make is _spectral_norm:
+        network.train()
+    explain(Case(network, plain_oracle(plain)), name)
+
+
+class Tied(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.alias = self.act2
+        self.group = nn.ModuleDict({"again": self.conv2})
+
+
+@pytest.mark.parametrize("layer", ["act2", "alias"])
+@pytest.mark.parametrize("name", CAMS)
+def test_a_layer_with_two_names(name: str, layer: str) -> None:
+    network = made(Tied)
+    explain(Case(network, plain_oracle(network), layer=layer), name)
+    explain(Case(network, plain_oracle(network, "conv2"), layer="group.again"), name)
+
+
+class Contained(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(self.conv1, self.act1, nn.Sequential(self.conv2, self.act2))
+        self.parts = nn.ModuleList([self.conv2])
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+@pytest.mark.parametrize("name", CAMS)
+def test_a_container_as_layer(name: str) -> None:
+    network = made(Contained)
+    explain(Case(network, plain_oracle(network), layer="body"), name)
+    explain(Case(network, plain_oracle(network), layer=network.body[2]), name)
+    never = refusal(LayerError, "'parts'", "does not call", "model.layers()")
+    explain(Case(network, None, layer="parts", refuses={"all": never}), name)
+    itself = refusal(LayerError, "the network itself")
+    explain(Case(network, None, layer=network, refuses={"all": itself}), name)
+
+
+@dataclasses.dataclass
+class Data:
+    logits: Tensor
+    extra: Tensor
+
+
+@pytest.mark.parametrize("kind", [nets.Pair, Data, lambda a, b: {"out": a, "extra": b}])
+@pytest.mark.parametrize("name", SOME)
+def test_outputs_with_names(name: str, kind: Any) -> None:
+    network = made(nets.Wrapped, lambda logits, features: kind(logits, logits * -3))
+    explain(Case(network, plain_oracle(network), photo(rows=2)), name)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_functions_of_outputs_with_attributes(name: str) -> None:
+    outputs = pytest.importorskip("transformers.modeling_outputs")
+    for kind in (Data, lambda a, b: outputs.ImageClassifierOutput(logits=a, hidden_states=(b,))):
+        network = made(nets.Wrapped, lambda logits, features, kind=kind: kind(logits, features))
+        target = targets.Function(lambda row: row.logits[2])
+        explain(Case(network, plain_oracle(network), photo(rows=2), target=target), name)
+
+
+class TrainSaysNo(Plain):
+    def train(self, mode: bool = True) -> Any:
+        raise AssertionError("train() and eval() of this network do more than they should")
+
+
+class OwnParameters(Plain):
+    def parameters(self, recurse: bool = True) -> Iterator[Any]:  # type: ignore[override]
+        yield {"params": list(super().parameters()), "lr": 0.1}
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_networks_that_redefine_what_they_inherit(name: str) -> None:
+    torch.manual_seed(1)
+    strict = TrainSaysNo()
+    explain(Case(strict, plain_oracle(strict)), name)
+    grouped = OwnParameters()
+    explain(Case(grouped, plain_oracle(grouped)), name)
+
+
+class Fourier(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.spectrum = nn.Identity()
+
+    def first(self, x: Tensor) -> Tensor:
+        return super().first(torch.fft.irfft2(self.spectrum(torch.fft.rfft2(x)), s=x.shape[2:]) * 2)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_complex_numbers_inside(name: str) -> None:
+    network = made(Fourier)
+    explain(Case(network, plain_oracle(network, enter=lambda x: x * 2)), name)
+    if name in CAMS:
+        complex_ = refusal(LayerError, "'spectrum'", "complex64", "model.layers()")
+        explain(Case(network, None, layer="spectrum", refuses={"all": complex_}), name)
+
+
+class PartlyScripted(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.scripted = torch.jit.script(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
+
+    def first(self, x: Tensor) -> Tensor:
+        return super().first(self.scripted(x))
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("name", ALL)
+def test_a_scripted_part(name: str, train: bool) -> None:
+    network = made(PartlyScripted, train=train)
+    guided = refusal(UnsupportedModelError, "'scripted'", "TorchScript")
+    weight, bias = (network.scripted.state_dict()[f"0.{part}"].double() for part in ("weight", "bias"))
+
+    def enter(x: Tensor) -> Tensor:
+        return F.conv2d(x, weight, bias) / (1 + 1e-5) ** 0.5
+
+    explain(Case(network, plain_oracle(network, enter=enter), photo(rows=2), refuses={"guided": guided}), name)
+    if name in CAMS:
+        unseen = refusal(LayerError, "'scripted'", "scripted or traced")
+        explain(Case(network, None, layer="scripted", refuses={"all": unseen}), name)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_output_without_any_graph(name: str) -> None:
+    network = made(nets.Wrapped, lambda logits, features: torch.ones_like(logits).detach())
+    refuses = {
+        "layer": refusal(LayerError, "'act2'", "does not influence"),
+        "all": refusal(NoGradientError, "No gradient path", "detach"),
+    }
+    explain(Case(network, None, refuses=refuses), name)
+
+
+class Forces(Plain):
+    """Takes a gradient of its own inside forward."""
+
+    def features(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            inner = x if x.requires_grad else x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad((inner**3).sum(), inner, create_graph=True)
+        return super().features(slope / 3)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_gradient_taken_inside(name: str) -> None:
+    network = made(Forces)
+    explain(Case(network, plain_oracle(network, enter=lambda x: x**2)), name)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_compiled_in_place_or_in_part(name: str) -> None:
+    whole = made(Plain)
+    whole.compile(backend="aot_eager")
+    part = made(Plain)
+    part.conv2 = torch.compile(part.conv2, backend="aot_eager")  # type: ignore[assignment]
+    plain = made(Plain)
+    guided = refusal(UnsupportedModelError, "compile")
+    for network in (whole, part):
+        explain(Case(network, plain_oracle(plain), refuses={"guided": guided}), name)
+
+
+@pytest.mark.parametrize("text", ["cannot load checkpoint", "should be the same type of day", "CUDA error"])
+def test_the_network_s_own_errors_keep_their_words(text: str) -> None:
+    for cls in (nets.Failing, nets.FailingBackward):
+        error = RuntimeError(text)
+        network = made(cls, error)
+        with unchanged(network), refused(same(error)):
+            seewhy.attribute(network, photo(rows=2), "saliency", target=2)
+
+
+def test_a_mistake_inside_is_not_blamed_on_the_input() -> None:
+    class Mistaken(Plain):
+        def features(self, x: Tensor) -> Tensor:
+            return self.conv2(self.first(x)[:, :2])
+
+    network = made(Mistaken)
+    with unchanged(network), pytest.raises(RuntimeError) as caught:
+        seewhy.attribute(network, photo(), "saliency", target=2)
+    assert not isinstance(caught.value, InputError)
+
+
+class ManyExits(Plain):
+    """Uses its second layer as often as the picture asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Conv2d(4, 4, 3, padding=1)
+
+    def first(self, x: Tensor) -> Tensor:
+        h = super().first(x)
+        for _ in range(1 + int(x.mean() > 0.5)):
+            h = self.again(h)
+        return h
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_control_flow_on_the_input(name: str) -> None:
+    network = made(ManyExits)
+    oracle = twin_oracle(network, "again", _second_class)
+    x = torch.cat([photo() * 0.5, photo() * 0.5 + 0.5])
+    settings = method(name, "again")
+    with unchanged(network, x):
+        result = seewhy.attribute(network, x, settings, target=2)
+    if name != "integrated-gradients":
+        check_map(name, result, oracle, x, Case(network, None))
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_data_parallel_inside(name: str) -> None:
+    network = made(Plain)
+    network.conv2 = nn.DataParallel(network.conv2)  # type: ignore[assignment]
+    explain(Case(network, plain_oracle(made(Plain))), name)
+
+
+class Encoder(nn.Module):
+    """torch's own transformer, whose fused path calls no submodule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 8, 4, stride=4)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.encoder(self.embed(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_a_fused_transformer(name: str) -> None:
+    torch.manual_seed(1)
+    network = Encoder().eval()
+    if name == "guided-backprop":
+        pytest.skip("the oracle cannot exchange a functional relu")
+    x = photo(rows=2)
+    result = seewhy.attribute(network, x, method(name, "embed"), target=2)
+    check_map(name, result, twin_oracle(network, "embed", _second_class), x, Case(network, None, tolerance=1e-3))
+
+
+class Recurrent(nn.Module):
+    """Layers that return tuples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(3, 6, batch_first=True)
+        self.fc = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden, _ = self.lstm(x)
+        return self.fc(hidden.mean(1))
+
+
+@pytest.mark.parametrize("name", ("saliency", "integrated-gradients"))
+def test_a_recurrent_network(name: str) -> None:
+    torch.manual_seed(1)
+    network, x = Recurrent().eval(), torch.rand(2, 7, 3)
+    explain(Case(network, twin_oracle(network, None, _second_class), x), name)
+    with refused(refusal(LayerError, "'lstm'", "places", "reshape=")):
+        seewhy.attribute(network, x, "grad-cam", target=2, layer="lstm")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_hook_of_the_user_that_changes_the_output(name: str) -> None:
+    network = made(Plain)
+    network.conv2.register_forward_hook(lambda _, __, output: output * 2)
+    network.conv1.register_forward_pre_hook(lambda _, inputs: (inputs[0] * 3,))
+    network.act1.register_forward_hook(lambda *_: None, always_call=True)
+    network.act2.register_full_backward_pre_hook(lambda _, slopes: (slopes[0] * 5,))
+    oracle = plain_oracle(network, "conv2", enter=lambda x: x * 3, middle=lambda a: a * 2)
+    if name in CAMS:
+        with unchanged(network):
+            result = seewhy.attribute(network, photo(), method(name, "act2"), target=2)
+        assert bool(torch.isfinite(result.values).all())
+        return
+    with unchanged(network):
+        result = seewhy.attribute(network, photo(), method(name), target=2)
+    if name != "adaptive":
+        close(result.values, 5 * input_map(name, oracle, photo()), 1e-4)
+
+
+@pytest.mark.parametrize("given", ["Parameter", "tv_tensor"])
+@pytest.mark.parametrize("name", SOME)
+def test_kinds_of_tensors(name: str, given: str) -> None:
+    tv_tensors = pytest.importorskip("torchvision.tv_tensors")
+    network = made(Plain)
+    x: Any = nn.Parameter(photo()) if given == "Parameter" else tv_tensors.Image(photo())
+    with unchanged(network, x):
+        result = seewhy.attribute(network, x, method(name, "act2"), target=2)
+    check_map(name, result, plain_oracle(network), photo(), Case(network, None))
+    assert type(result.values) is Tensor
+
+
+class Ragged(Plain):
+    """A detector whose rows have as many boxes as they like, in a plain list of tensors."""
+
+    def forward(self, x: Tensor) -> Any:
+        logits = super().forward(x)
+        return [row[None].expand(2 + place, -1) for place, row in enumerate(logits)]
+
+
+def test_a_list_of_tensors_for_each_row() -> None:
+    network, x = made(Ragged), photo()
+    with unchanged(network, x), refused(refusal(OutputError, "list", "output=")):
+        seewhy.attribute(made(nets.Wrapped, lambda a, b: [a, a * 2]), x, "saliency", target=2)
+    result = seewhy.attribute(network, x, "saliency", target=targets.Function(lambda row: row[0, 2]))
+    close(result.values, input_map("saliency", plain_oracle(network), x), 1e-4)
+
+
+@pytest.mark.parametrize("name", (*ALL, "noisy"))
+def test_another_default_device(name: str) -> None:
+    """`torch.set_default_device` must not move what seewhy makes for itself."""
+    from seewhy.methods import SmoothGrad
+
+    network, x = made(Plain), photo(rows=2)
+    settings = SmoothGrad(samples=4) if name == "noisy" else method(name, "act2")
+    wanted = seewhy.attribute(network, x, settings, target=2)
+    with unchanged(network, x), torch.device("meta"):
+        result = seewhy.attribute(network, x, settings, target=2)
+    close(result.values, wanted.values.double(), 1e-6)
+
+
+def test_a_caller_s_saved_tensor_hooks_and_anomaly_mode() -> None:
+    network, x = made(Plain), photo()
+    with unchanged(network, x), torch.autograd.graph.save_on_cpu(), torch.autograd.set_detect_anomaly(True):
+        result = seewhy.attribute(network, x, "saliency", target=2)
+    close(result.values, input_map("saliency", plain_oracle(network), x), 1e-4)
+
+
+def test_a_call_inside_a_forward_hook_of_the_same_network() -> None:
+    network, x, found = made(Plain), photo(), []
+
+    def look(*_: Any) -> None:
+        if not found:
+            found.append(None)
+            found.append(seewhy.attribute(network, x, "saliency", target=2).values)
+
+    handle = network.conv1.register_forward_hook(look)
+    result = seewhy.attribute(network, x, "saliency", target=2)
+    handle.remove()
+    for values in (result.values, found[1]):
+        close(values, input_map("saliency", plain_oracle(network), x), 1e-4)
+
+
+def test_one_network_inside_another() -> None:
+    inner = made(Plain)
+    outer = nn.Sequential(inner, nn.Linear(5, 5)).eval()
+    for network in (inner, outer, inner):
+        model = seewhy.wrap(network)
+        (case,) = cases(model, photo(), 0)
+        with unchanged(outer):
+            outcomes = run(model, {"saliency": method("saliency")}, [(case, Class(2))], None)
+        oracle = twin_oracle(network, None, _second_class)
+        close(outcomes["saliency", 0].result().values, input_map("saliency", oracle, photo()), 1e-4)

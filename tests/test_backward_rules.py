@@ -157,9 +157,7 @@ ACTIVATIONS: list[tuple[str, Slope, list[Callable], list[Callable]]] = [
     ("softplus", lambda x: sigmoid(2 * x), [nn.Softplus(2.0), lambda x: F.softplus(x, 2.0)], []),
 ]
 SPELLINGS = [
-    pytest.param(
-        name, slope, function, overwrites, id=f"{name}-{number}-{'in' if overwrites else 'out'}-{at}"
-    )
+    pytest.param(name, slope, function, overwrites, id=f"{name}-{number}-{'in' if overwrites else 'out'}-{at}")
     for number, (name, slope, pure, mutating) in enumerate(ACTIVATIONS)
     for overwrites, functions in ((False, pure), (True, mutating))
     for at, function in enumerate(functions)
@@ -169,9 +167,7 @@ SPELLINGS = [
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("name", "slope", "function", "overwrites"), SPELLINGS)
 def test_one_neuron_follows_the_closed_form(name, slope, function, overwrites, kind) -> None:
-    points = torch.tensor(
-        [-7.0, -3.1, -1.3, -0.4, -1e-3, 1e-3, 0.4, 0.9, 2.0, 5.9, 6.1, 9.0], dtype=torch.float64
-    )
+    points = torch.tensor([-7.0, -3.1, -1.3, -0.4, -1e-3, 1e-3, 0.4, 0.9, 2.0, 5.9, 6.1, 9.0], dtype=torch.float64)
     expected_value = function(points.clone())
     for sign in (1.0, -1.0):
         incoming = sign * torch.linspace(0.5, 2.0, len(points), dtype=torch.float64)
@@ -340,9 +336,7 @@ def test_modules_functions_methods_and_in_place_twins_agree_bit_for_bit(kind) ->
             net = TwinNet(style, in_place)
             net.load_state_dict(first.state_dict())
             if not in_place:
-                net.forward = lambda at, net=net: net.c(
-                    (net.gate(net.b(net.gate(net.a(at)))) * 2).mean((2, 3))
-                )
+                net.forward = lambda at, net=net: net.c((net.gate(net.b(net.gate(net.a(at)))) * 2).mean((2, 3)))
                 maps.append(ruled(kind, net, x))
             elif kind == "guided":
                 # `x *= 2` overwrites what ReLU keeps: an error with the rule exactly as without it
@@ -397,26 +391,20 @@ def test_inner_activations_and_repeated_backward_passes() -> None:
     assert not torch.equal(other, gx)
 
 
-@pytest.mark.parametrize(
-    "function", [F.relu, F.relu6, F.silu, F.mish, F.gelu, F.hardswish, F.softplus, F.elu]
-)
+@pytest.mark.parametrize("function", [F.relu, F.relu6, F.silu, F.mish, F.gelu, F.hardswish, F.softplus, F.elu])
 def test_the_rule_can_itself_be_differentiated(function) -> None:
     # d/dx of max(g, 0) * max(phi', 0) with g = 2 is 2 * phi'' where phi' > 0: checked by central differences
     x = torch.tensor([-2.5, -0.6, 0.3, 1.7, 7.0], dtype=torch.float64).requires_grad_()
 
     def passed(at: Tensor, create_graph: bool) -> Tensor:
         with BackwardRule("guided"):
-            return torch.autograd.grad(function(at), at, torch.full_like(at, 2.0), create_graph=create_graph)[
-                0
-            ]
+            return torch.autograd.grad(function(at), at, torch.full_like(at, 2.0), create_graph=create_graph)[0]
 
     first = passed(x, True)
     curvature = torch.autograd.grad(first.sum(), x)[0] if first.requires_grad else torch.zeros_like(x)
     step = 1e-5
     up, down = ((x.detach() + s * step).requires_grad_() for s in (1, -1))
-    torch.testing.assert_close(
-        curvature, (passed(up, False) - passed(down, False)) / (2 * step), atol=1e-6, rtol=1e-6
-    )
+    torch.testing.assert_close(curvature, (passed(up, False) - passed(down, False)) / (2 * step), atol=1e-6, rtol=1e-6)
 
 
 # ------------------------------------------------------------------ captum
@@ -533,13 +521,9 @@ def kept_bytes() -> Iterator[dict[int, int]]:
         yield kept
 
 
-@pytest.mark.parametrize(
-    "act", [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.ReLU6(inplace=True), nn.SiLU()]
-)
+@pytest.mark.parametrize("act", [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.ReLU6(inplace=True), nn.SiLU()])
 def test_no_more_is_kept_than_by_the_plain_pass(act) -> None:
-    net = nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), act, nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), act
-    ).eval()
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), act, nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), act).eval()
     x = picture(1, 3, 16, 16, dtype=torch.float32).requires_grad_()
     with kept_bytes() as plain:
         first = net(x)
@@ -660,8 +644,7 @@ ORDINARY: dict[str, Callable[[Tensor], Tensor]] = {
     "norm where": lambda x: torch.where(x > 1e-8, x, 1e-8),
     "softmax": lambda x: F.softmax(x, 1),
     "softmax by hand": lambda x: (
-        (x - x.max(1, keepdim=True).values).exp()
-        / (x - x.max(1, keepdim=True).values).exp().sum(1, keepdim=True)
+        (x - x.max(1, keepdim=True).values).exp() / (x - x.max(1, keepdim=True).values).exp().sum(1, keepdim=True)
     ),
     "layer norm": lambda x: F.layer_norm(x, x.shape[1:]),
     "layer norm by hand": layer_norm,
@@ -868,9 +851,7 @@ def scripted_relu(x: Tensor) -> Tensor:
 def test_names_of_views() -> None:
     assert view_context("guided-backprop").kind == "guided"
     assert view_context("deconvnet").kind == "deconvnet"
-    with pytest.raises(
-        SettingError, match=r"'guided-backprop' or 'deconvnet', got 'guided-backprob'.*Did you mean"
-    ):
+    with pytest.raises(SettingError, match=r"'guided-backprop' or 'deconvnet', got 'guided-backprob'.*Did you mean"):
         view_context("guided-backprob")
     with pytest.raises(SettingError, match=r"'guided' or 'deconvnet', got 'guide'. Did you mean 'guided'"):
         BackwardRule("guide")  # type: ignore[arg-type]

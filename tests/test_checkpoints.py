@@ -32,9 +32,7 @@ from seewhy.models.checkpoints import (
 
 def network(classes: int = 3) -> nn.Sequential:
     return nn.Sequential(
-        OrderedDict(
-            conv=nn.Conv2d(2, 4, 3), norm=nn.BatchNorm2d(4), flat=nn.Flatten(), fc=nn.Linear(16, classes)
-        )
+        OrderedDict(conv=nn.Conv2d(2, 4, 3), norm=nn.BatchNorm2d(4), flat=nn.Flatten(), fc=nn.Linear(16, classes))
     )
 
 
@@ -266,9 +264,7 @@ def test_archives_of_other_kinds(tmp_path: Path) -> None:
         ({"loss": torch.ones(1), "optimizer": {"state": {}}}, "'loss', 'optimizer'"),
     ],
 )
-def test_files_without_one_state_dict_say_what_they_hold(
-    tmp_path: Path, content: object, reason: str
-) -> None:
+def test_files_without_one_state_dict_say_what_they_hold(tmp_path: Path, content: object, reason: str) -> None:
     torch.save(content, tmp_path / "a.pth")
     message = refusal(tmp_path / "a.pth")
     assert "state dict" in message
@@ -352,9 +348,7 @@ def test_whole_numbers_are_no_weights() -> None:
 
 def test_half_precision_weights_are_converted() -> None:
     module = network()
-    halves = {
-        key: value.half() if value.is_floating_point() else value for key, value in other_state().items()
-    }
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in other_state().items()}
     apply_checkpoint(module, halves, "net")
     assert holds(module, other_state())
 
@@ -370,9 +364,7 @@ def test_names_that_the_network_itself_translates_are_loaded() -> None:
     # torchvision's vision transformers read the names of their first release.
     module = torchvision.models.VisionTransformer(8, 4, 1, 1, 8, 8, num_classes=2)
     state = {key: torch.full_like(value, 2) for key, value in module.state_dict().items()}
-    old = {
-        key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): state[key] for key in state
-    }
+    old = {key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): state[key] for key in state}
     assert old.keys() != state.keys()
     apply_checkpoint(module, old, "vit")
     assert holds(module, state)
@@ -381,9 +373,7 @@ def test_names_that_the_network_itself_translates_are_loaded() -> None:
 def test_layout_versions_follow_the_names() -> None:
     # Without its version, MNASNet takes today's file for one of its first release and rebuilds its stem.
     module = torchvision.models.mnasnet0_5(num_classes=2)
-    state = {
-        key: value.clone() for key, value in torchvision.models.mnasnet0_5(num_classes=2).state_dict().items()
-    }
+    state = {key: value.clone() for key, value in torchvision.models.mnasnet0_5(num_classes=2).state_dict().items()}
     apply_checkpoint(module, {"module." + key: value for key, value in state.items()}, "mnasnet")
     assert holds(module, state)
 

@@ -23,9 +23,9 @@ from seewhy.methods import GradCam, Saliency, registry
 from seewhy.methods.common import attribution, check_count
 from seewhy.testing import CHECKS, check_method, failures, networks
 
+
 def _pairs() -> Iterator[Any]:
-    for name, check in itertools.product(registry.all_methods(), CHECKS):
-        yield name, check
+    yield from itertools.product(registry.all_methods(), CHECKS)
 
 
 @pytest.mark.parametrize(("name", "check"), list(_pairs()))

@@ -65,10 +65,7 @@ def test_a_blob_comes_back_within_a_pixel(
     top, left, height, width = crop
     rows, columns = torch.arange(height)[:, None] + 0.5, torch.arange(width)[None, :] + 0.5
     scale = [resized[i] / original[i] for i in (0, 1)]
-    low = [
-        max(0, start) + 0.2 * min(n, length)
-        for start, n, length in zip(crop, resized, crop[2:], strict=False)
-    ]
+    low = [max(0, start) + 0.2 * min(n, length) for start, n, length in zip(crop, resized, crop[2:], strict=False)]
     for share in (0.0, 0.37, 0.8):
         # The blob's centre in the resized picture, and hence in the photograph (edges at 0 and at the size).
         y, x = (low[i] + share * 0.6 * min(resized[i], crop[2 + i]) for i in (0, 1))

@@ -61,10 +61,7 @@ def png_header(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(1000)))
-        + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     )
 
 
@@ -138,9 +135,7 @@ def test_names_that_are_no_unicode(tmp_path: Path) -> None:
 
 
 def test_cmyk_has_the_right_colours() -> None:
-    colours = np.repeat(
-        np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]]], np.uint8), 32, axis=1
-    )
+    colours = np.repeat(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]]], np.uint8), 32, axis=1)
     colours = np.repeat(colours, 32, axis=0)
     adobe = saved(Image.fromarray(colours).convert("CMYK"), "JPEG", quality=100, subsampling=0)
     marker = adobe.index(b"\xff\xee")

@@ -304,9 +304,7 @@ def test_a_compose_tells_its_geometry_and_range() -> None:
         [v2.ToImage(), v2.Resize(64, antialias=True), v2.CenterCrop((56, 48)),
          v2.ToDtype(torch.float32, scale=True), v2.Normalize(*IMAGENET)]
     )  # fmt: skip
-    nested = transforms.Compose(
-        [nn.Sequential(*PLAIN.transforms[:2]), transforms.Compose(PLAIN.transforms[2:])]
-    )
+    nested = transforms.Compose([nn.Sequential(*PLAIN.transforms[:2]), transforms.Compose(PLAIN.transforms[2:])])
     timms = timm.data.create_transform((3, 56, 48), crop_pct=0.875, is_training=False)
     for function in (PLAIN, newer, nested, timms, models.MobileNet_V2_Weights.IMAGENET1K_V1.transforms()):
         preprocessing = CallablePreprocessing(function)
@@ -351,9 +349,7 @@ def test_any_other_function_has_no_way_back(function: Any) -> None:
         (lambda image: transforms.functional.to_tensor(image), None),
     ],
 )
-def test_value_range_is_read_only_where_it_is_certain(
-    function: Any, known: tuple[float, float] | None
-) -> None:
+def test_value_range_is_read_only_where_it_is_certain(function: Any, known: tuple[float, float] | None) -> None:
     found = CallablePreprocessing(function).value_range
     assert (None if found is None else tuple(float(bound) for bound in found)) == known
     given_range = CallablePreprocessing(function, value_range=(-3, [1.0, 2.0, 3.0])).value_range

@@ -21,8 +21,8 @@ from seewhy.core.errors import MissingExtraError, ModelFileError, TargetError, U
 from seewhy.models import offline
 from seewhy.models.labels import as_labels, find, imagenet_labels, imagenet_synonyms, synonyms
 from seewhy.models.preprocess import Preprocessing
-from seewhy.models.transforms import CallablePreprocessing
 from seewhy.models.sources import build
+from seewhy.models.transforms import CallablePreprocessing
 
 LABELS = imagenet_labels()
 
@@ -165,9 +165,7 @@ def test_timm_network_with_a_checkpoint_of_ten_classes(tmp_path: Path, suffix: s
         torch.save({"state_dict": state, "epoch": 3, "classes": list("abcdefghij")}, file)
     else:
         save_file = pytest.importorskip("safetensors.torch").save_file
-        save_file(
-            trained.state_dict(), file, metadata={"labels": '["a","b","c","d","e","f","g","h","i","j"]'}
-        )
+        save_file(trained.state_dict(), file, metadata={"labels": '["a","b","c","d","e","f","g","h","i","j"]'})
     parts = build("timm:resnet10t", file)
     assert same(parts.module, trained)
     assert not parts.module.training
@@ -236,9 +234,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 def test_pretrained_weights_come_from_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = torchvision.models.squeezenet1_1().state_dict()
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *args, **settings: trained)
-    monkeypatch.setattr(
-        torchvision.models._api, "load_state_dict_from_url", lambda *args, **settings: trained
-    )
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *args, **settings: trained)
     parts = build("torchvision:squeezenet1_1")
     assert same(parts.module, trained)
     assert parts.labels == LABELS
@@ -415,9 +411,7 @@ def test_a_factory_with_a_checkpoint(write: Any, tmp_path: Path) -> None:
     assert same(parts.module, state)
     assert parts.labels == ("ape", "bee")
     torch.save({"weight": torch.ones(3, 2), "bias": torch.zeros(3)}, tmp_path / "weights.pth")
-    assert "of another shape (weight (3, 2)" in refusal(
-        ModelFileError, f"{file}:make", tmp_path / "weights.pth"
-    )
+    assert "of another shape (weight (3, 2)" in refusal(ModelFileError, f"{file}:make", tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize(
@@ -575,9 +569,7 @@ def test_without_labels_only_indices_are_found() -> None:
         find("-1", None)
 
 
-@pytest.mark.parametrize(
-    "value", [5, [], ["a", 1], "a, b", {0: "a", 2: "b"}, {"x": "a"}, {0: "a", "0": "b"}, {}]
-)
+@pytest.mark.parametrize("value", [5, [], ["a", 1], "a, b", {0: "a", 2: "b"}, {"x": "a"}, {0: "a", "0": "b"}, {}])
 def test_what_is_not_labels(value: object) -> None:
     with pytest.raises(ModelFileError, match="expected a list of class names"):
         as_labels(value)

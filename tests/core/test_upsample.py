@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from seewhy.core.errors import InputError, InputTypeError, SettingError
-from seewhy.ops.seeds import generator
 from seewhy.core.upsample import resize_map
+from seewhy.ops.seeds import generator
 
 
 def _weights(length: int, wanted: int) -> np.ndarray:

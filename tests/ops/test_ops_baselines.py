@@ -23,9 +23,7 @@ def _picture(height: int = 30, width: int = 45) -> torch.Tensor:
     return torch.lerp(*ends, torch.rand(1, 3, height, width, generator=generator("picture")))
 
 
-def _make(
-    spec: BaselineSpec, x: torch.Tensor, low: Any = LOW, high: Any = HIGH, seed: int = 0
-) -> torch.Tensor:
+def _make(spec: BaselineSpec, x: torch.Tensor, low: Any = LOW, high: Any = HIGH, seed: int = 0) -> torch.Tensor:
     return baselines(spec, x, low, high, seed=seed, case_id="case")
 
 
@@ -79,9 +77,7 @@ def test_maximum_distance_is_the_farther_end() -> None:
     x = _picture()
     found = _make("maximum-distance", x)
     for channel in range(3):
-        for value, chosen in zip(
-            x[0, channel].flatten().tolist(), found[0, channel].flatten().tolist(), strict=True
-        ):
+        for value, chosen in zip(x[0, channel].flatten().tolist(), found[0, channel].flatten().tolist(), strict=True):
             ends = float(LOW[channel]), float(HIGH[channel])
             assert chosen == max(ends, key=lambda end: abs(value - end))
     tie = torch.zeros(1, 1, 1, 1)

@@ -60,9 +60,7 @@ def test_gauss_legendre_against_scipy() -> None:
     ("rule", "degree"),
     [("left", 0), ("right", 0), ("midpoint", 1), ("trapezoid", 1), ("gauss-legendre", None)],
 )
-def test_polynomials_are_exact_up_to_the_degree_and_no_further(
-    rule: str, degree: int | None, steps: int
-) -> None:
+def test_polynomials_are_exact_up_to_the_degree_and_no_further(rule: str, degree: int | None, steps: int) -> None:
     exact = 2 * steps - 1 if degree is None else degree
     for power in range(exact + 1):
         assert _integral(rule, steps, power) == pytest.approx(1 / (power + 1), rel=1e-13)

@@ -75,9 +75,7 @@ def test_generator_is_independent_of_the_global_one() -> None:
 
 
 def test_streams_of_different_parts_are_uncorrelated() -> None:
-    streams = torch.stack(
-        [torch.randn(4000, generator=generator(0, "case", row)) for row in range(8)]
-    ).double()
+    streams = torch.stack([torch.randn(4000, generator=generator(0, "case", row)) for row in range(8)]).double()
     for one, other in itertools.combinations(streams, 2):
         # The correlation of independent normal samples has a standard deviation of n^-1/2.
         assert abs(float(one @ other) / 4000) < 5 / 4000**0.5

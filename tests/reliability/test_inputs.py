@@ -66,7 +66,6 @@ def _black() -> Case:
     return replace(case, large=True)  # the difference to the baseline is zero, and so is the map
 
 
-
 CASES: dict[str, Callable[[], Case]] = {
     "I01": lambda: _refused(_set(photo(), float("nan")), refusal(NotFiniteError, "x must be finite", "NaN", "1 of")),
     "I02": lambda: _refused(_set(photo(), float("inf")), refusal(NotFiniteError, "x must be finite", "infinite")),

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from seewhy import targets
 from seewhy.core.errors import LayerError, NoGradientError, NotFiniteError, OutputError, UnsupportedModelError
-
 from seewhy.study.attribute import run
 from seewhy.study.cases import cases
 from seewhy.study.targets import row_targets
 
 from . import networks as nets
-from .contract import ALL, CAMS, GUIDED, INPUTS, Refusal, check_map, method, refusal, refused, same, seewhy, unchanged
+from .contract import ALL, CAMS, GUIDED, Refusal, check_map, method, refusal, refused, same, seewhy, unchanged
 from .networks import Plain, made, plain_oracle
 from .oracle import Oracle, layer_map, twin_oracle
 
@@ -163,9 +162,7 @@ def transformers_output() -> Case:
 @case("M17")
 def tuple_as_long_as_the_batch() -> Case:
     network = made(nets.Wrapped, lambda logits, features: (-logits, logits))
-    return Case(
-        network, None, photo(rows=2), refuses={"all": refusal(OutputError, "tuple of 2", "output=")}
-    )
+    return Case(network, None, photo(rows=2), refuses={"all": refusal(OutputError, "tuple of 2", "output=")})
 
 
 @case("M17-named")
@@ -207,9 +204,7 @@ def segmentation_class() -> Case:
 @case("M26")
 def segmentation_function() -> Case:
     network = made(nets.Segmenter)
-    return Case(
-        network, twin_oracle(network, "act2", lambda out: out[0, 2].sum()), target=lambda row: row[2].sum()
-    )
+    return Case(network, twin_oracle(network, "act2", lambda out: out[0, 2].sum()), target=lambda row: row[2].sum())
 
 
 @case("M28")
@@ -445,7 +440,11 @@ def _failing(cls: Any, error: BaseException, train: bool = False) -> Case:
     def after() -> None:
         network.armed = False
         check_map(
-            "saliency", seewhy.attribute(network, photo(), target=2, method="saliency"), plain_oracle(network), photo(), later
+            "saliency",
+            seewhy.attribute(network, photo(), target=2, method="saliency"),
+            plain_oracle(network),
+            photo(),
+            later,
         )
 
     later = Case(network, None)
@@ -492,9 +491,7 @@ def accumulated_gradients() -> Case:
 @case("M74")
 def layer_used_twice() -> Case:
     network = made(nets.TwiceUsed)
-    return Case(
-        network, twin_oracle(network, "conv2", _second_class), layer="conv2"
-    )
+    return Case(network, twin_oracle(network, "conv2", _second_class), layer="conv2")
 
 
 @case("M76")

@@ -351,7 +351,7 @@ class Recurrent(nn.Module):
         return self.fc(hidden.mean(1))
 
 
-@pytest.mark.parametrize("name", ("saliency", "integrated-gradients"))
+@pytest.mark.parametrize("name", ["saliency", "integrated-gradients"])
 def test_a_recurrent_network(name: str) -> None:
     torch.manual_seed(1)
     network, x = Recurrent().eval(), torch.rand(2, 7, 3)
@@ -407,7 +407,7 @@ def test_a_list_of_tensors_for_each_row() -> None:
     close(result.values, input_map("saliency", plain_oracle(network), x), 1e-4)
 
 
-@pytest.mark.parametrize("name", (*ALL, "noisy"))
+@pytest.mark.parametrize("name", [*ALL, "noisy"])
 def test_another_default_device(name: str) -> None:
     """`torch.set_default_device` must not move what seewhy makes for itself."""
     from seewhy.methods import SmoothGrad

@@ -1,4 +1,4 @@
-"""Real architectures with random weights: where the default layer is found, at what cost, and whether maps are right."""
+"""Real architectures, random weights: where the default layer is found, at what cost, and whether maps are right."""
 
 from __future__ import annotations
 

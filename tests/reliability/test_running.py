@@ -69,7 +69,7 @@ class Choosy(Plain):
         return super().forward(x)
 
 
-@pytest.mark.parametrize("name", (*SOME, "adaptive", "hires-cam"))
+@pytest.mark.parametrize("name", [*SOME, "adaptive", "hires-cam"])
 @pytest.mark.parametrize("cls", [Norm, BatchMean])
 def test_rows_that_influence_each_other_run_alone(cls: Any, name: str) -> None:
     network, x = made(cls), photo(rows=4)

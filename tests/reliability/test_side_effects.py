@@ -216,7 +216,7 @@ STATES: dict[str, tuple[Callable[[Any], None], Callable[[Any, Tensor], Any]]] = 
 }
 
 
-@pytest.mark.parametrize("name", (*SOME, "adaptive", "smoothgrad"))
+@pytest.mark.parametrize("name", [*SOME, "adaptive", "smoothgrad"])
 @pytest.mark.parametrize("kind", STATES)
 def test_state_is_found_again_and_every_pass_starts_from_it(kind: str, name: str) -> None:
     network = made(Stateful, *STATES[kind])
@@ -389,7 +389,6 @@ def test_a_training_step_goes_on_around_a_call() -> None:
         assert torch.equal(mine.grad, other.grad)  # type: ignore[arg-type]
 
 
-
 def _flow(case: Any, target: Any, fails_at: int, error: BaseException) -> Generator[Any, Any, str]:
     from seewhy.core.queries import gradient, layer_view, scores
 
@@ -480,5 +479,3 @@ def test_a_lock_and_a_python_generator_as_attributes() -> None:
             result = seewhy.attribute(network, x, method("integrated-gradients"), target=2, options=options)
             close(result.values, input_map("integrated-gradients", plain_oracle(network), x), 1e-4)
     assert list(network.numbers) == [0, 1, 2]
-
-

@@ -52,7 +52,12 @@ def explanation(**changes: Any) -> Explanation:
         "attributions": {
             ("grad-cam", "tabby"): attribution(ramp, geometry=where, layer="layer4"),
             ("integrated-gradients", "tabby"): attribution(
-                signed, method="integrated-gradients", title="Integrated gradients", signed=True, reduce="sum", geometry=where
+                signed,
+                method="integrated-gradients",
+                title="Integrated gradients",
+                signed=True,
+                reduce="sum",
+                geometry=where,
             ),
             ("grad-cam", "Egyptian cat"): attribution(
                 torch.zeros(1, 4, 4), geometry=where, layer="layer4", counter=torch.ones(1, 4, 4)

@@ -1,4 +1,4 @@
-"""`seewhy.explain`: prediction, targets in words, isolation of failures, findings, and the way back to the photograph."""
+"""`seewhy.explain`: prediction, targets in words, isolated failures, findings, and the way back to the photograph."""
 
 from __future__ import annotations
 

@@ -79,9 +79,7 @@ def explain(
     """Explain what the model sees in each picture, and write a report."""
     from .explaining import Request, explain_files
 
-    request = Request(
-        tuple(images), tuple(method or ()), tuple(target or ()), rather_than, layer, output, seed
-    )
+    request = Request(tuple(images), tuple(method or ()), tuple(target or ()), rather_than, layer, output, seed)
     raise typer.Exit(explain_files(request, _loader(model, checkpoint, device), console, stderr))
 
 

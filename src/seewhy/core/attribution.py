@@ -50,9 +50,7 @@ class Attribution:
     def __len__(self) -> int:
         return len(_as_tuple(self.values)[0])
 
-    def heatmap(
-        self, reduce: Reduce | None = None, size: Literal["input", "layer", "image"] = "input"
-    ) -> Any:
+    def heatmap(self, reduce: Reduce | None = None, size: Literal["input", "layer", "image"] = "input") -> Any:
         """Returns the map as (N, *spatial), unscaled; a tuple with several inputs.
 
         reduce: the method's channel rule unless given: "max", "sum" or "absmax" (maximum of absolute values).

@@ -57,9 +57,7 @@ class Geometry:
                 f"{tuple(values.shape)}; give the map over the model's input."
             )
         if values.is_complex():
-            raise InputTypeError(
-                f"A map of real numbers is needed, but it is {values.dtype}; take its abs()."
-            )
+            raise InputTypeError(f"A map of real numbers is needed, but it is {values.dtype}; take its abs().")
         dtype = values.dtype if values.is_floating_point() else torch.float32
         work = values.to(torch.float64 if dtype == torch.float64 else torch.float32)
         top, left, height, width = self.crop

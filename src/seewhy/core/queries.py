@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import tree
-from .query import DEFAULT_LAYER, Chunk, Fold, Flow, Query, Record, ask
+from .query import DEFAULT_LAYER, Chunk, Flow, Fold, Query, Record, ask
 from .rows import Case, Rows
 from .targets import Target, Top
 

@@ -76,9 +76,7 @@ def repeat(node: Inputs, count: int) -> Inputs:
     """Returns a one-row tree with its row repeated `count` times, without copying."""
     if count == 1:
         return node
-    return map_leaves(
-        lambda _, tensor: tensor.expand(count, *tensor.shape[1:]) if tensor.dim() > 0 else tensor, node
-    )
+    return map_leaves(lambda _, tensor: tensor.expand(count, *tensor.shape[1:]) if tensor.dim() > 0 else tensor, node)
 
 
 def concatenate(parts: Sequence[Inputs]) -> Inputs:

@@ -30,8 +30,7 @@ def resize_map(values: Tensor, size: Sequence[int]) -> Tensor:
     spatial, wanted = tuple(values.shape[1:]), tuple(size)
     if len(spatial) not in _MODES or 0 in spatial:
         raise InputError(
-            f"A map is (N, *spatial) with one to three spatial dimensions of at least 1, "
-            f"but got {tuple(values.shape)}."
+            f"A map is (N, *spatial) with one to three spatial dimensions of at least 1, but got {tuple(values.shape)}."
         )
     if len(wanted) != len(spatial) or min(wanted) < 1:
         raise SettingError(

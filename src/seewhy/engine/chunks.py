@@ -166,6 +166,7 @@ class Answering:
         return result
 
     def request(self, key: LotKey, parts: Sequence[Segment]) -> PassRequest:
+        """Returns the pass over some segments: rows built, in the network's dtype and on its device."""
         device, dtype = self.model.device, self.model.dtype
 
         def to_model(_: str, leaf: Tensor) -> Tensor:
@@ -174,8 +175,7 @@ class Answering:
 
         built = [tree.map_leaves(to_model, part.group.rows.build(part.rows)) for part in parts]
         targets = tuple(
-            tuple(part.group.targets[place] for part in parts for _ in range(len(part)))
-            for place in range(key.targets)
+            tuple(part.group.targets[place] for part in parts for _ in range(len(part))) for place in range(key.targets)
         )
         return PassRequest(
             tree.concatenate(built),

@@ -45,7 +45,7 @@ def _generator(device: torch.device) -> _Generator | None:
         default = torch.default_generator
         return _Generator(default.get_state, default.set_state, default.manual_seed)
     if device.type == "cuda":
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
         index = torch.cuda.current_device() if device.index is None else device.index
         default = torch.cuda.default_generators[index]
         return _Generator(default.get_state, default.set_state, default.manual_seed)

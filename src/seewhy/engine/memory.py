@@ -29,11 +29,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
 
 
-class PeakMeter(TorchDispatchMode):
+class PeakMeter(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own lack of types
     """Measures the most bytes that tensors made inside held at one time."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.peak = 0
         self._known: set[int] = set()

@@ -23,7 +23,6 @@ from .capture import Capture, StopForward, is_scripted, leaf_and_copy, missing
 from .guard import seed_generators
 from .scoring import Scorer
 
-
 CUTS = "a threshold, rounding, argmax, detach, torch.no_grad, re-entrant checkpointing, or quantised layers"
 
 
@@ -190,10 +189,8 @@ def _learn_calls(model: Model, plan: _Plan) -> None:
             model.memo.calls[name] = count
 
 
-def _collect(
-    model: Model, plan: _Plan, output: Output | None, wrt: dict[str, Tensor], view: View
-) -> PassResult:
-    request, capture = plan.request, plan.capture
+def _collect(model: Model, plan: _Plan, output: Output | None, wrt: dict[str, Tensor], view: View) -> PassResult:
+    request = plan.request
     tensors = _captured(model, plan)
     scorer = Scorer(output, model.kind, tensors, request.count)
     names = {asked: _real(model, plan, asked) for asked in plan.alias}

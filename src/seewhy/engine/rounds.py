@@ -12,7 +12,6 @@ from ..core.query import Chunk, Query, Record
 from ..core.rows import Rows
 from ..core.targets import Target
 
-
 Signature: TypeAlias = "tuple[tuple[str, tuple[int, ...], str], ...]"
 """Paths, row shapes and dtypes of the inputs, as `tree.signature` gives them."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -109,7 +110,7 @@ class Engine:
                 break
             key, flow = following
             live[key] = _Live(flow)
-            self._step(key, live, finish, lambda flow=flow: next(flow))
+            self._step(key, live, finish, partial(next, flow))
         return bool(live)
 
     def _step(self, key: Hashable, live: dict[Hashable, _Live], finish: Any, advance: Callable[[], Any]) -> None:
@@ -172,9 +173,7 @@ class Engine:
             quiet_modes(device, self.options.autocast),
             random_state(device),
         ):
-            answering = Answering(
-                model, memo, self.options, self.meters, self.copies, state, self.meters.rounds, total
-            )
+            answering = Answering(model, memo, self.options, self.meters, self.copies, state, self.meters.rounds, total)
             for lot in pack(groups):
                 answering.answer(lot)
 

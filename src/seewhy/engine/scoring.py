@@ -135,7 +135,6 @@ def _unit(activation: Tensor, target: Unit) -> Tensor:
         not 0 <= at < size for at, size in zip(target.position, channel.shape, strict=True)
     ):
         raise TargetError(
-            f"position must index a place in {tuple(channel.shape)} of layer {target.layer!r}; "
-            f"given {target.position}."
+            f"position must index a place in {tuple(channel.shape)} of layer {target.layer!r}; given {target.position}."
         )
     return channel[target.position]

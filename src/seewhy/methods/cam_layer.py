@@ -85,9 +85,9 @@ def place(values: Tensor, shape: torch.Size, reshape: Reshape, layer: str) -> tu
         return _tokens(values, shape, layer)
     if values.dim() != places + 2 or places < 1:
         raise LayerError(
-            f"A class activation map needs a layer with places: expected an output (N, C, *places) with {max(places, 1)}"
-            f" axes of places; layer {layer!r} gives {tuple(values.shape)}. Choose one that model.layers() marks "
-            "as usable, or a method that needs no layer, such as 'saliency'."
+            f"A class activation map needs a layer with places: expected an output (N, C, *places) with "
+            f"{max(places, 1)} axes of places; layer {layer!r} gives {tuple(values.shape)}. Choose another from "
+            "model.layers(), or a method that needs no layer, such as 'saliency'."
         )
     if places == 1 and values.shape[2] > shape[2]:
         raise LayerError(
@@ -102,7 +102,7 @@ def place(values: Tensor, shape: torch.Size, reshape: Reshape, layer: str) -> tu
 
 def _reshaped(values: Tensor, reshape: Any, layer: str) -> Tensor:
     if callable(reshape):
-        placed = reshape(values)
+        placed: Tensor = reshape(values)
         if not isinstance(placed, Tensor) or placed.dim() < 3 or len(placed) != len(values):
             given = tuple(placed.shape) if isinstance(placed, Tensor) else type(placed).__name__
             raise SettingError(
@@ -116,7 +116,7 @@ def _reshaped(values: Tensor, reshape: Any, layer: str) -> Tensor:
             f"reshape=({rows}, {columns}) needs a layer of tokens (N, T, D) with at least {rows * columns} "
             f"tokens; layer {layer!r} gives {tuple(values.shape)}."
         )
-    return values[:, -rows * columns :].unflatten(1, (rows, columns)).movedim(-1, 1)
+    return _gridded(values[:, -rows * columns :], (rows, columns))
 
 
 def _tokens(values: Tensor, shape: torch.Size, layer: str) -> tuple[Tensor, str]:
@@ -124,12 +124,17 @@ def _tokens(values: Tensor, shape: torch.Size, layer: str) -> tuple[Tensor, str]
     for prefix in PREFIXES:
         grid = _grid(tokens - prefix, shape[2:])
         if grid is not None:
-            placed = values[:, prefix:].unflatten(1, grid).movedim(-1, 1)
+            placed = _gridded(values[:, prefix:], grid)
             return placed, f"{tokens} tokens as {grid[0]}x{grid[1]} behind {prefix} without a place"
     raise LayerError(
         f"Layer {layer!r} gives {tokens} tokens, which make no grid of the picture's proportions "
         f"{tuple(shape[2:])}. Say how: reshape=(rows, columns), or a function from (N, T, D) to (N, D, h, w)."
     )
+
+
+def _gridded(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Returns tokens (N, h * w, D) as (N, D, h, w)."""
+    return tokens.reshape(len(tokens), *grid, -1).movedim(-1, 1)
 
 
 def _grid(tokens: int, spatial: torch.Size) -> tuple[int, int] | None:

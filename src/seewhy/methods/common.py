@@ -43,9 +43,7 @@ def attribution(
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Raises SettingError unless the setting is one of the allowed words."""
     if value not in allowed:
-        raise SettingError(
-            f"{name} takes one of {', '.join(allowed)}; given {value!r}." + nearest(str(value), allowed)
-        )
+        raise SettingError(f"{name} takes one of {', '.join(allowed)}; given {value!r}." + nearest(str(value), allowed))
 
 
 def check_count(name: str, value: object, least: int = 1) -> None:
@@ -59,4 +57,3 @@ def check_positive(name: str, value: object, zero: bool = False) -> None:
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good or not (0 <= float(value) < float("inf")) or (not zero and value == 0):  # type: ignore[arg-type]
         raise SettingError(f"{name} must be a positive number{' or 0' if zero else ''}; given {value!r}.")
-

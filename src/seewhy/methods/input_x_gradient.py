@@ -42,7 +42,5 @@ class InputXGradient(Method):
     def flow(self, case: Case, target: Target) -> Flow[Attribution]:
         """Yields one query and returns input times gradient."""
         reply = yield from ask(gradient(case.rows(), target))
-        values = tuple(
-            part.to(leaf.device) * leaf for part, leaf in zip(reply.values, case.x, strict=True)
-        )
+        values = tuple(part.to(leaf.device) * leaf for part, leaf in zip(reply.values, case.x, strict=True))
         return attribution(self, case, values, (reply.resolved[0], reply.score))

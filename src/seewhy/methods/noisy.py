@@ -19,9 +19,7 @@ def noisy_rows(case: Case, noise: float, start: int, stop: int) -> Rows:
     scales = [noise * float(leaf.max() - leaf.min()) if leaf.numel() else 0.0 for leaf in case.x]
 
     def one(path: str, leaf: Tensor, scale: float, rows: range) -> Tensor:
-        drawn = gaussian_rows(
-            leaf.shape[1:], rows, seed=case.seed, case_id=case.id, purpose=f"{PURPOSE}{path}"
-        )
+        drawn = gaussian_rows(leaf.shape[1:], rows, seed=case.seed, case_id=case.id, purpose=f"{PURPOSE}{path}")
         return leaf + scale * drawn.to(leaf.device, leaf.dtype)
 
     def build(part: slice) -> tuple[Tensor, ...]:

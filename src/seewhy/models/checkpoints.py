@@ -124,9 +124,7 @@ def class_count(module: nn.Module, state: Mapping[str, Tensor]) -> int | None:
     if not own.keys() <= fitted.keys():
         return None
     pairs = {
-        (tuple(value.shape), tuple(fitted[key].shape))
-        for key, value in own.items()
-        if value.shape != fitted[key].shape
+        (tuple(value.shape), tuple(fitted[key].shape)) for key, value in own.items() if value.shape != fitted[key].shape
     }
     if not pairs or any(len(ours) == 0 or len(ours) != len(theirs) for ours, theirs in pairs):
         return None
@@ -149,14 +147,8 @@ def _find_state(file: Path, content: object) -> Checkpoint:
         notes = (f"checkpoint: read the entry {holders[0]!r}{others}", *notes)
         inner = inner[holders[0]]
     if isinstance(inner, Mapping):
-        state = {
-            key: value for key, value in inner.items() if isinstance(key, str) and isinstance(value, Tensor)
-        }
-        rest = [
-            key
-            for key, value in inner.items()
-            if key not in state and isinstance(value, (Mapping, list, tuple))
-        ]
+        state = {key: value for key, value in inner.items() if isinstance(key, str) and isinstance(value, Tensor)}
+        rest = [key for key, value in inner.items() if key not in state and isinstance(value, (Mapping, list, tuple))]
         if state and not [key for key in rest if key not in LABEL_KEYS]:
             return Checkpoint(state, labels, notes)
     raise ModelFileError(

@@ -67,8 +67,7 @@ class Picture:
         pixels = np.ascontiguousarray(self.pixels).view()
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
             raise InputError(
-                f"Picture.pixels must be uint8 (H, W, 3), but is {pixels.dtype} {pixels.shape}; "
-                "use open_picture()."
+                f"Picture.pixels must be uint8 (H, W, 3), but is {pixels.dtype} {pixels.shape}; use open_picture()."
             )
         pixels.setflags(write=False)
         object.__setattr__(self, "pixels", pixels)
@@ -219,9 +218,7 @@ def _damaged(name: str, error: Exception) -> str:
     reason = _printable(str(error) or type(error).__name__)[:200]
     if isinstance(error, Image.DecompressionBombError):
         return f"{name}: expected at most {MAX_PIXELS // 10**6} megapixels, but {reason}; shrink it first."
-    return (
-        f"{name}: expected a whole image, but it is truncated or damaged ({reason}); copy or save it again."
-    )
+    return f"{name}: expected a whole image, but it is truncated or damaged ({reason}); copy or save it again."
 
 
 def _is_text(head: bytes) -> bool:
@@ -247,9 +244,7 @@ def _convert(image: Image.Image, name: str, notes: tuple[str, ...] = ()) -> Pict
     """Returns the picture of an opened PIL image; its size is checked before anything is decoded."""
     width, height = image.size
     if width < 1 or height < 1:
-        raise ImageFileError(
-            f"{name}: expected at least one pixel, but it has {width}x{height}; save it again."
-        )
+        raise ImageFileError(f"{name}: expected at least one pixel, but it has {width}x{height}; save it again.")
     if width * height > MAX_PIXELS:
         raise ImageFileError(
             f"{name}: expected at most {MAX_PIXELS // 10**6} megapixels, but it has {width}x{height} "

@@ -79,9 +79,7 @@ def find(text: str, labels: Sequence[str] | None) -> int:
     """
     wanted = _plain(text)
     if not wanted:
-        raise TargetError(
-            "target: expected a class name or index, given an empty text; name a class, such as '0'."
-        )
+        raise TargetError("target: expected a class name or index, given an empty text; name a class, such as '0'.")
     if re.fullmatch(r"[+-]?\d+", text.strip()):
         return _index(text.strip(), labels)
     if labels is None:

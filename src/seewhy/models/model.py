@@ -58,9 +58,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
     """Returns the network behind torch.compile, DataParallel and DistributedDataParallel."""
     while True:
         inner = getattr(module, "_orig_mod", None)
-        if inner is None and isinstance(
-            module, (nn.DataParallel, nn.parallel.DistributedDataParallel)
-        ):
+        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             inner = module.module
         if not isinstance(inner, nn.Module):
             return module
@@ -95,7 +93,7 @@ class Model:
         """Forgets what was learned if the network's structure has changed since, and returns all its modules."""
         named = list(self.module.named_modules())
         # a buffer that is gone, such as running statistics, changes what the layer does
-        structure = hash(tuple((name, id(type(m)), list(m._buffers.values()).count(None)) for name, m in named))
+        structure = hash(tuple((name, id(type(m)), *(b is None for b in m._buffers.values())) for name, m in named))
         memo = self.memo
         with memo.lock:
             if memo.structure != structure:
@@ -134,7 +132,7 @@ class Model:
         if isinstance(layer, nn.Module):
             for name, module in modules.items():
                 if module is layer:
-                    return name
+                    return str(name)
             raise LayerError(
                 f"layer= must be a layer of this network; the given {type(layer).__name__} is not one of its "
                 f"{len(names)} layers (a layer of another model, or the network itself?). Name it: "

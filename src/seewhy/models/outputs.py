@@ -43,7 +43,8 @@ class Output:
         taken = tree.map_leaves(lambda _, leaf: leaf[index] if leaf.dim() else leaf, plain(self.raw))
         if dataclasses.is_dataclass(self.raw):  # its parts are read as attributes, as of transformers' outputs
             with contextlib.suppress(TypeError):
-                return type(self.raw)(**taken)
+                kind: Any = type(self.raw)
+                return kind(**taken)
         return taken
 
 
@@ -57,7 +58,7 @@ def is_row_list(raw: Any, count: int) -> bool:
 def plain(raw: Any) -> Any:
     """Returns dataclasses and mapping types as dicts, everything else as it is."""
     if dataclasses.is_dataclass(raw) and not isinstance(raw, type) and not isinstance(raw, Mapping):
-        return {field.name: getattr(raw, field.name) for field in dataclasses.fields(raw)}
+        return {field.name: getattr(raw, field.name) for field in dataclasses.fields(raw)}  # type: ignore[arg-type,unused-ignore]
     return raw
 
 

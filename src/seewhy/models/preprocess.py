@@ -91,9 +91,7 @@ class Preprocessing:
         """
         size = tuple(data_config.get("input_size", (3, 224, 224)))
         if len(size) != 3:
-            raise SettingError(
-                f"input_size must be (C, H, W), but is {size}; use resolve_model_data_config()."
-            )
+            raise SettingError(f"input_size must be (C, H, W), but is {size}; use resolve_model_data_config().")
         channels, height, width = size
         share = data_config.get("crop_pct") or 0.875
         mode = data_config.get("crop_mode") or "center"
@@ -163,9 +161,7 @@ class Preprocessing:
                 f"{picture.source}: expected at most {MAX_PIXELS // 10**6} megapixels after resizing, but "
                 f"{picture.size[1]}x{picture.size[0]} becomes {width}x{height}; crop the picture first."
             )
-        return Geometry(
-            picture.size, (height, width), centred(self.crop or (height, width), (height, width))
-        )
+        return Geometry(picture.size, (height, width), centred(self.crop or (height, width), (height, width)))
 
     @property
     def value_range(self) -> tuple[Tensor, Tensor]:
@@ -214,9 +210,7 @@ def _one_of(name: str, value: object, known: Collection[str]) -> None:
 def _numbers(name: str, given: Iterable[float], count: int) -> tuple[float, ...]:
     numbers = tuple(map(float, given))
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise SettingError(
-            f"{name} must hold {count} finite number(s), but is {numbers}; give one per channel."
-        )
+        raise SettingError(f"{name} must hold {count} finite number(s), but is {numbers}; give one per channel.")
     return numbers
 
 
@@ -227,9 +221,7 @@ def _pixels(name: str, given: int | Sequence[int] | None, counts: tuple[int, ...
     numbers = tuple(given) if isinstance(given, Sequence) else (given,)
     if len(numbers) not in counts or any(number < 1 or int(number) != number for number in numbers):
         wanted = "(height, width)" if counts == (2,) else "one side or (height, width)"
-        raise SettingError(
-            f"{name} must be {wanted} in whole pixels above 0, but is {given!r}; None leaves it out."
-        )
+        raise SettingError(f"{name} must be {wanted} in whole pixels above 0, but is {given!r}; None leaves it out.")
     return int(numbers[0]) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
 
 
@@ -251,9 +243,7 @@ def show(x: Tensor, low: Tensor, high: Tensor) -> NDArray[np.uint8]:
         )
     values = x.detach().to("cpu", torch.float32)
     if not bool(values.isfinite().all()):
-        raise NotFiniteError(
-            "A picture must be finite to be shown, but holds NaN or infinity; check what made it."
-        )
+        raise NotFiniteError("A picture must be finite to be shown, but holds NaN or infinity; check what made it.")
     low, high = (bound.to("cpu", torch.float32)[:, None, None] for bound in (low, high))
     levels = ((values - low) / (high - low)).clamp(0, 1).mul(255).round().to(torch.uint8)
     pixels: NDArray[np.uint8] = levels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()

@@ -21,9 +21,7 @@ DEFAULT = offline.NAME
 RANDOM_SUFFIX = "@random"
 _ZOOS: dict[str, Callable[[Request], Parts]] = {"timm": from_timm, "torchvision": from_torchvision}
 _LATER = ("hf", "onnx", "keras")
-_READS = (
-    f"'{DEFAULT}', 'timm:NAME', 'torchvision:NAME' (each also with '{RANDOM_SUFFIX}') or 'FILE.py:FACTORY'"
-)
+_READS = f"'{DEFAULT}', 'timm:NAME', 'torchvision:NAME' (each also with '{RANDOM_SUFFIX}') or 'FILE.py:FACTORY'"
 
 
 def build(spec: str | None = None, checkpoint: str | Path | None = None) -> Parts:
@@ -61,8 +59,7 @@ def _source(spec: str, checkpoint: Path | None) -> Parts:
     name, marked, after = (rest if colon else spec).partition(RANDOM_SUFFIX)
     if marked and checkpoint is not None:
         raise ModelFileError(
-            f"{spec}: expected either '{RANDOM_SUFFIX}' or checkpoint=, given both; leave out the one you "
-            "do not mean."
+            f"{spec}: expected either '{RANDOM_SUFFIX}' or checkpoint=, given both; leave out the one you do not mean."
         )
     if name and not after:
         request = Request(spec.removesuffix(RANDOM_SUFFIX), name, bool(marked), checkpoint)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+
 def first_tensor(output: Any) -> Tensor | None:
     """Returns the tensor of a layer's output: itself, or the first one of a tuple, list or dict."""
     if isinstance(output, Tensor):

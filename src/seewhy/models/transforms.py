@@ -35,13 +35,10 @@ class CallablePreprocessing:
 
     __slots__ = ("_function", "_key", "_range", "_steps")
 
-    def __init__(
-        self, function: Callable[[Image.Image], Any], value_range: tuple[Bound, Bound] | None = None
-    ) -> None:
+    def __init__(self, function: Callable[[Image.Image], Any], value_range: tuple[Bound, Bound] | None = None) -> None:
         if not callable(function):
             raise InputTypeError(
-                "Preprocessing must be callable with a PIL image, but is "
-                f"{type(function).__name__}; give a function."
+                f"Preprocessing must be callable with a PIL image, but is {type(function).__name__}; give a function."
             )
         self._function = function
         self._key: str | None = None
@@ -112,9 +109,7 @@ def _bounds(given: tuple[Bound, Bound]) -> tuple[Tensor, Tensor]:
         raise SettingError(f"value_range must be (black, white), but has {len(given)} entries; give two.")
     low, high = (torch.as_tensor(bound, dtype=torch.float32).detach().cpu().flatten() for bound in given)
     if max(len(low), len(high)) % max(1, min(len(low), len(high))) or not bool((low < high).all()):
-        raise SettingError(
-            f"value_range must be (black, white) with black < white, but is {given}; swap or mend it."
-        )
+        raise SettingError(f"value_range must be (black, white) with black < white, but is {given}; swap or mend it.")
     count = max(len(low), len(high))
     return low.expand(count).clone(), high.expand(count).clone()
 

@@ -21,9 +21,7 @@ from .preprocess import Preprocessing
 from .transforms import CallablePreprocessing
 
 _KEYS = ("model", "preprocess", "labels")
-_RETURN = (
-    "an nn.Module, a pair (nn.Module, preprocess), or a dict with 'model' and maybe 'preprocess' and 'labels'"
-)
+_RETURN = "an nn.Module, a pair (nn.Module, preprocess), or a dict with 'model' and maybe 'preprocess' and 'labels'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +77,7 @@ def _factory(spec: str, module: ModuleType, name: str) -> Any:
         own = [
             key
             for key, value in vars(module).items()
-            if callable(value)
-            and not key.startswith("_")
-            and getattr(value, "__module__", None) == module.__name__
+            if callable(value) and not key.startswith("_") and getattr(value, "__module__", None) == module.__name__
         ]
         has = "it has no function or class" if not own else "it has " + ", ".join(own[:12])
         raise UnknownNameError(

@@ -44,17 +44,11 @@ def read_weight_file(path: str | Path) -> object:
 
 def _check_file(file: Path) -> None:
     if file.is_dir():
-        raise ModelFileError(
-            f"checkpoint '{file}': expected a file, given a directory; name the file inside it."
-        )
+        raise ModelFileError(f"checkpoint '{file}': expected a file, given a directory; name the file inside it.")
     if not file.exists():
-        raise ModelFileError(
-            f"checkpoint '{file}': expected a file, but there is no such file; check the path."
-        )
+        raise ModelFileError(f"checkpoint '{file}': expected a file, but there is no such file; check the path.")
     if not file.is_file():
-        raise ModelFileError(
-            f"checkpoint '{file}': expected a file, given a device or pipe; save it to a file first."
-        )
+        raise ModelFileError(f"checkpoint '{file}': expected a file, given a device or pipe; save it to a file first.")
     if file.stat().st_size == 0:
         raise ModelFileError(f"checkpoint '{file}': the file is empty; copy or download it again.")
 
@@ -67,8 +61,7 @@ def _check_format(file: Path, head: bytes) -> None:
     """Names the formats that are no checkpoint before torch fails on them in its own words."""
     if head.startswith(b"version https://git-lfs"):
         raise ModelFileError(
-            f"checkpoint '{file}': expected weights, given a Git LFS pointer to them; fetch them with 'git "
-            "lfs pull'."
+            f"checkpoint '{file}': expected weights, given a Git LFS pointer to them; fetch them with 'git lfs pull'."
         )
     if head.startswith(b"PK"):
         _check_archive(file)
@@ -136,8 +129,7 @@ def _explain(file: Path, head: bytes, error: Exception) -> NoReturn:
     if isinstance(error, RuntimeError):
         raise ModelFileError(_cut_short(file)) from error
     raise ModelFileError(
-        f"checkpoint '{file}': expected a file written by torch.save or safetensors, given something else; "
-        f"{_CONVERT}"
+        f"checkpoint '{file}': expected a file written by torch.save or safetensors, given something else; {_CONVERT}"
     ) from error
 
 

@@ -130,9 +130,7 @@ def _torchvision_weights(known: Any, checkpoint: Path | None) -> Any:
 
     Releases of weights for one network differ in how pictures are resized.
     """
-    named = (
-        [] if checkpoint is None else [one for one in known if one.url.rpartition("/")[2] == checkpoint.name]
-    )
+    named = [] if checkpoint is None else [one for one in known if one.url.rpartition("/")[2] == checkpoint.name]
     return named[0] if named else known.DEFAULT
 
 

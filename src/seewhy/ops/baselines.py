@@ -144,17 +144,13 @@ def _canonical(name: str) -> str:
     found = _ALIASES.get(name, name)
     if found not in _NAMED:
         known = (*NAMES, *_ALIASES)
-        raise SettingError(
-            f"A baseline is one of {', '.join(NAMES)}, but got {name!r}.{nearest(name, known)}"
-        )
+        raise SettingError(f"A baseline is one of {', '.join(NAMES)}, but got {name!r}.{nearest(name, known)}")
     return found
 
 
 def _check_input(x: Tensor) -> None:
     if not x.is_floating_point():
-        raise InputTypeError(
-            f"A baseline is made for a float tensor, but got {x.dtype}. Convert it with .float()."
-        )
+        raise InputTypeError(f"A baseline is made for a float tensor, but got {x.dtype}. Convert it with .float().")
     if x.ndim < 2 or x.shape[0] != 1 or x.numel() == 0:
         raise InputError(
             f"A baseline is made for one row (1, C, *spatial) with at least one value, but got "
@@ -177,9 +173,7 @@ def _per_channel(end: Tensor | None, x: Tensor, name: str) -> Tensor | None:
             f"{tuple(x.shape)}, but has shape {tuple(end.shape)}."
         )
     if not bool(torch.isfinite(end).all()):
-        raise SettingError(
-            f"value_range: {name} is finite, but got {end.tolist()}. Give value_range=(low, high)."
-        )
+        raise SettingError(f"value_range: {name} is finite, but got {end.tolist()}. Give value_range=(low, high).")
     wide = end.detach().to(device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
     return wide.reshape(1, -1, *[1] * (x.ndim - 2))
 
@@ -188,9 +182,7 @@ def _given(item: float | Tensor, x: Tensor) -> Tensor:
     """Returns a number or tensor as (B, ...) with dimensions that broadcast to x's."""
     tensor = torch.as_tensor(item).to(device=x.device, dtype=x.dtype)
     if not bool(torch.isfinite(tensor).all()):
-        raise SettingError(
-            f"The baseline is too large for the input's {x.dtype}. Give values within its range."
-        )
+        raise SettingError(f"The baseline is too large for the input's {x.dtype}. Give values within its range.")
     if tensor.ndim == 0:
         return tensor.reshape([1] * x.ndim)
     rows = tensor.unsqueeze(0) if tensor.ndim == x.ndim - 1 else tensor

@@ -11,9 +11,7 @@ from seewhy.core.errors import SettingError
 from seewhy.ops.seeds import derive_seed
 
 
-def gaussian_rows(
-    shape: Sequence[int], rows: slice | range, *, seed: int, case_id: str, purpose: str
-) -> Tensor:
+def gaussian_rows(shape: Sequence[int], rows: slice | range, *, seed: int, case_id: str, purpose: str) -> Tensor:
     """Returns (n, *shape) float32 standard normal numbers on the CPU, one independent draw for each row.
 
     Row i is `torch.randn(shape, generator=generator(seed, case_id, purpose, i))`: it depends on nothing else,
@@ -30,9 +28,7 @@ def gaussian_rows(
     return out
 
 
-def uniform_rows(
-    shape: Sequence[int], rows: slice | range, *, seed: int, case_id: str, purpose: str
-) -> Tensor:
+def uniform_rows(shape: Sequence[int], rows: slice | range, *, seed: int, case_id: str, purpose: str) -> Tensor:
     """Returns (n, *shape) float32 numbers uniform in [0, 1) on the CPU, one independent draw for each row.
 
     Row i is `torch.rand(shape, generator=generator(seed, case_id, purpose, i))`. Give noise of another kind

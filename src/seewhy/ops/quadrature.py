@@ -28,9 +28,7 @@ def quadrature(rule: str, steps: int) -> tuple[Tensor, Tensor]:
         SettingError: the rule is unknown, or `steps` is not a whole number of at least 1 (trapezoid: 2).
     """
     if rule not in RULES:
-        raise SettingError(
-            f"The rule is one of {', '.join(RULES)}, but got {rule!r}.{nearest(str(rule), RULES)}"
-        )
+        raise SettingError(f"The rule is one of {', '.join(RULES)}, but got {rule!r}.{nearest(str(rule), RULES)}")
     count = _checked(rule, steps)
     if rule == "gauss-legendre":
         points, masses = np.polynomial.legendre.leggauss(count)

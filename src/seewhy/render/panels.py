@@ -85,7 +85,8 @@ def _explained(explanation: Explanation, key: tuple[str, str], ground: Ground) -
     """Returns the panel of one method and, where its map is empty, that of the evidence against."""
     method, target = key
     findings = tuple(replace(item, text=plain(item.text)) for item in explanation.findings.get(key, ()))
-    failed = Panel(method, plain(explanation.titles.get(method) or method_title(method)), plain(target), findings=findings)
+    title = plain(explanation.titles.get(method) or method_title(method))
+    failed = Panel(method, title, plain(target), findings=findings)
     if key not in explanation.attributions:
         return [replace(failed, error=error_text(explanation.errors[key]))]
     attribution = explanation.attributions[key]

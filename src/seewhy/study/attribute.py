@@ -80,9 +80,7 @@ def attribute(  # noqa: PLR0913 - the front door: each of these is a question of
     if not batch:
         raise InputError("x must have at least one row; given an empty batch. Nothing can be explained.")
     outcomes = run(wrapped, methods, list(zip(batch, targets, strict=True)), options)
-    done = {
-        name: collect([outcomes[name, row] for row in range(len(batch))], wrapped, seed) for name in methods
-    }
+    done = {name: collect([outcomes[name, row] for row in range(len(batch))], wrapped, seed) for name in methods}
     return done if several else next(iter(done.values()))
 
 

@@ -92,9 +92,7 @@ def explain(  # noqa: PLR0913 - the front door: each of these is a question of i
     return next(_explained(plan, [_subject(plan, image)]))
 
 
-def explain_many(
-    plan: Plan, images: Iterable[Any]
-) -> Iterator[tuple[Any, Explanation | SeewhyError]]:
+def explain_many(plan: Plan, images: Iterable[Any]) -> Iterator[tuple[Any, Explanation | SeewhyError]]:
     """Yields (image, explanation or error) for each image; a few at a time share their passes."""
     waiting = iter(images)
     while group := list(islice(waiting, TOGETHER)):

@@ -20,10 +20,10 @@ from seewhy.core.errors import (
     TargetError,
 )
 
+from .cases import Case, explain, photo
 from .contract import ALL, CAMS, Refusal, check_map, close, method, refusal, refused, seewhy, unchanged
 from .networks import Plain, made, plain_oracle
 from .oracle import input_map
-from .test_models import Case, explain, photo
 
 SOME = ("saliency", "integrated-gradients", "guided-backprop", "grad-cam")
 

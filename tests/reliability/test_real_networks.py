@@ -16,10 +16,10 @@ from seewhy import Options
 from seewhy.models.images import open_picture
 
 from . import networks as nets
+from .cases import Case, photo
 from .contract import ALL, CAMS, check_map, method, seewhy, unchanged
 from .networks import Plain, made
 from .oracle import input_map, layer_map, score_of, twin_oracle
-from .test_models import Case, photo
 
 
 def _score(output: Tensor) -> Tensor:
@@ -183,7 +183,10 @@ def test_the_default_layer_belongs_to_the_size_of_the_picture() -> None:
 
 def test_a_named_early_layer_beside_the_default_one() -> None:
     network, x = made(Plain), photo()
+    calls = _counted(network)
     results = seewhy.attribute(network, x, [method("grad-cam"), method("grad-cam", "conv1")], target=2)
+    assert len(calls) == 1
+    network._forward_hooks.clear()
     for result, layer in zip(results.values(), ("act2", "conv1"), strict=True):
         assert result.layer == layer
         check_map("grad-cam", result, nets.plain_oracle(network, layer), x, Case(network, None))

@@ -19,10 +19,10 @@ from seewhy.study.attribute import run
 from seewhy.study.cases import cases
 from seewhy.targets import Class
 
+from .cases import Case, photo
 from .contract import ALL, check_map, close, method, refusal, refused, seewhy, unchanged
 from .networks import Plain, made, plain_oracle
 from .oracle import input_map, twin_oracle
-from .test_models import Case, photo
 
 SOME = ("saliency", "integrated-gradients", "guided-backprop", "grad-cam")
 EACH_ROW = "every row runs alone"

@@ -18,10 +18,10 @@ from seewhy.engine import Engine
 from seewhy.study.cases import cases
 from seewhy.targets import Class
 
+from .cases import Case, photo
 from .contract import ALL, check_map, close, method, seewhy, unchanged
 from .networks import Plain, Restless, made, plain_oracle
 from .oracle import input_map
-from .test_models import Case, photo
 
 SOME = ("saliency", "integrated-gradients", "guided-backprop", "grad-cam")
 

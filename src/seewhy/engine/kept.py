@@ -219,6 +219,8 @@ def _refill(now: dict[str, Any], content: dict[str, Any]) -> None:
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
     with torch.no_grad():
+        if all(tensor.dim() == 0 for tensor in tensors):
+            return torch.stack(tuple(tensors))
         return torch.cat([tensor if tensor.dim() == 1 else tensor.reshape(-1) for tensor in tensors])
 
 

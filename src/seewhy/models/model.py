@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, repeat
+from operator import is_
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -91,14 +93,15 @@ class Model:
 
     def refresh(self) -> tuple[nn.Module, ...]:
         """Forgets what was learned if the network's structure has changed since, and returns all its modules."""
-        named = list(self.module.named_modules())
+        modules, names = _all_modules(self.module)
         # a buffer that is gone, such as running statistics, changes what the layer does
-        structure = hash(tuple((name, id(type(m)), *(b is None for b in m._buffers.values())) for name, m in named))
+        buffers = chain.from_iterable(m._buffers.values() for m in modules if m._buffers)
+        structure = hash((tuple(map(type, modules)), tuple(names), tuple(map(is_, buffers, repeat(None)))))
         memo = self.memo
         with memo.lock:
             if memo.structure != structure:
                 memo.forget(structure)
-        return tuple(m for _, m in named)
+        return modules
 
     @property
     def device(self) -> torch.device:
@@ -152,6 +155,22 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
     """Yields parameters, then buffers; unbound, since some networks redefine `parameters` for their optimiser."""
     yield from nn.Module.parameters(module)
     yield from nn.Module.buffers(module)
+
+
+def _all_modules(root: nn.Module) -> tuple[tuple[nn.Module, ...], list[str]]:
+    """Returns all modules of a network, each once, and their children's names: on every call, so in a hurry."""
+    found: list[nn.Module] = [root]
+    names: list[str] = []
+    seen = {id(root)}
+    for module in found:  # grows while it is gone through
+        if isinstance(module, torch.jit.ScriptModule):  # keeps its children elsewhere
+            return tuple(root.modules()), [name for name, _ in root.named_modules()]
+        names += module._modules
+        for child in module._modules.values():
+            if child is not None and id(child) not in seen:
+                seen.add(id(child))
+                found.append(child)
+    return tuple(found), names
 
 
 def call(module: nn.Module, inputs: Inputs) -> Any:

@@ -199,7 +199,9 @@ def test_smoothgrad_has_the_mean_of_the_closed_form_and_its_error_covers_it_at_t
     # of t-distributed z, 95.0 % lie within 1.984; elements where q is 0 nearly have no spread but count alike
     inside = float((z.abs() < 1.984).double().mean())
     assert inside == pytest.approx(0.95, abs=0.015)  # 3.8 standard errors of a share of 3000
-    assert float(z.mean().abs()) < 0.1
+    # a square's distribution leans to one side (skewness up to 2 sqrt 2), which shifts t by skewness / (2 sqrt n)
+    lean = math.sqrt(2 / n) if average == "squared" else 0.0
+    assert float(z.mean().abs()) < 0.1 + lean
     assert gap(found.values, truth) < 0.25
 
 

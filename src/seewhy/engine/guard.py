@@ -106,6 +106,6 @@ def guarded(modules: Sequence[nn.Module], memo: Memo) -> Iterator[ModelState]:
         try:
             state.enter()
             yield state
-            memo.outline = state.snapshot.learned()
+            memo.outline = state.snapshot.learned() if state.used else state.snapshot.outline
         finally:
             state.leave()

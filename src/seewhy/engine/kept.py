@@ -83,10 +83,14 @@ class KeptBuffers:
         counts = _joined(tiny) if tiny else None
         return KeptBuffers(tuple(tensors), _joined(tensors), list(map(version, tensors)), tiny, counts)
 
+    def changed(self) -> bool:
+        """Returns whether any buffer was written to."""
+        same = list(map(version, self.tensors)) == self.versions
+        return not same or (self.counts is not None and not _same(_joined(self.tiny), self.counts))
+
     def restore(self) -> None:
         """Writes the content back to the buffers if any was written to."""
-        same = list(map(version, self.tensors)) == self.versions
-        if same and (self.counts is None or _same(_joined(self.tiny), self.counts)):
+        if not self.changed():
             return
         sizes = [tensor.numel() for tensor in self.tensors]
         with torch.no_grad():

@@ -27,6 +27,7 @@ from .kept import (
 )
 
 _ABSENT = object()
+_NORMS = nn.modules.batchnorm._NormBase
 _PLAIN_TENSORS = (Tensor, getattr(nn, "Buffer", Tensor))
 
 
@@ -35,9 +36,10 @@ class Outline:
     """What of a network's modules has to be followed: found once, and true while they hold the same objects.
 
     fingerprint: of what the modules hold, by identity; of torch's own layers, by number. The pairs are a module's
-    number and a name: attributes and odd buffers to follow, and small parameters. layers_quiet: a pass has left
-    the attributes of torch's own layers alone. Their forward writes none, and what writes to them does so in
-    every pass, so from then on they are not looked at.
+    number and a name: attributes and odd buffers to follow, and small parameters. norms: the modules whose buffers
+    are running statistics. layers_quiet: a pass has left the attributes of torch's own layers and all running
+    statistics alone. Their forward writes none in evaluation mode, and what else writes to them does so in every
+    pass, so from then on they are not looked at.
     """
 
     fingerprint: int
@@ -45,6 +47,7 @@ class Outline:
     buffers: tuple[tuple[int, str], ...]
     counters: tuple[tuple[int, str], ...]
     slotted: tuple[int, ...]
+    norms: frozenset[int]
     layers_quiet: bool = False
 
 
@@ -78,7 +81,8 @@ class Snapshot:
         """Returns the outline with what the passes since have shown; asked before the state is put back."""
         if self.outline is None or self.outline.layers_quiet or self.layers is None or self.layers.changed():
             return self.outline
-        return replace(self.outline, layers_quiet=True)
+        written = any(item.changed() for item in self.kept if isinstance(item, KeptBuffers))
+        return self.outline if written else replace(self.outline, layers_quiet=True)
 
     def _network(self, modules: Sequence[nn.Module]) -> None:
         """Keeps modules, in a few sweeps over all of them."""
@@ -104,6 +108,8 @@ class Snapshot:
     def _outlined(self, modules: Sequence[nn.Module], found: Outline) -> None:
         kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
         for number, name in found.buffers:
+            if found.layers_quiet and number in found.norms:
+                continue
             tensor = modules[number]._buffers[name]
             if tensor is not None and id(tensor) not in self.seen:
                 self.seen.add(id(tensor))
@@ -179,11 +185,14 @@ def outline(modules: Sequence[nn.Module], fingerprint: int) -> Outline:
     follow: list[tuple[int, str]] = []
     buffers: list[tuple[int, str]] = []
     counters: list[tuple[int, str]] = []
+    norms: list[int] = []
     own = _of_every_module()
     for number, module in enumerate(modules):
         for name, tensor in module._buffers.items():
             if tensor is not None:
                 (buffers if _is_ordinary(tensor) else follow).append((number, name))
+        if isinstance(module, _NORMS):
+            norms.append(number)
         for name, parameter in module._parameters.items():
             if parameter is not None and parameter.numel() <= COUNTER:
                 counters.append((number, name))
@@ -191,7 +200,7 @@ def outline(modules: Sequence[nn.Module], fingerprint: int) -> Outline:
             if name not in own and not _is_frozen(item):
                 follow.append((number, name))
     slotted = tuple(number for number, module in enumerate(modules) if _slots(type(module).__mro__))
-    return Outline(fingerprint, tuple(follow), tuple(buffers), tuple(counters), slotted)
+    return Outline(fingerprint, tuple(follow), tuple(buffers), tuple(counters), slotted, frozenset(norms))
 
 
 def _is_frozen(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -194,15 +194,18 @@ class Answering:
         for part in parts:
             here = slice(at, at + len(part))
             at = here.stop
+            chunks: dict[int | None, Chunk] = {}
+            looked_at: dict[tuple[int | None, str], NotFiniteError | None] = {}
             for asker in part.group.askers:
                 target = asker.query.target
                 place = None if target is None else part.group.targets.index(target)
-                chunk = cut(result, here, place)
-                error = _not_finite(chunk, asker.query.record, part.group.rows.owner)
-                if error is not None:
-                    asker.error = asker.error or error
-                else:
-                    asker.add(part.rows, chunk)
+                if place not in chunks:
+                    chunks[place] = cut(result, here, place)
+                for where, tensor in _asked_for(chunks[place], asker.query.record):
+                    if (place, where) not in looked_at:
+                        looked_at[place, where] = _not_finite(where, tensor, part.group.rows.owner)
+                    asker.error = asker.error or looked_at[place, where]
+                asker.add(part.rows, chunks[place])
 
 
 def cut(result: PassResult, rows: slice, place: int | None) -> Chunk:
@@ -229,25 +232,28 @@ def _cut_output(output: Any, rows: slice) -> Any:
     return tree.take(output, rows)
 
 
-def _not_finite(chunk: Chunk, record: Record, owner: str) -> NotFiniteError | None:
-    """Returns the error that names where NaN or infinity turned up in what a query has asked for."""
-    looked_at: list[tuple[str, Tensor]] = []
+def _asked_for(chunk: Chunk, record: Record) -> Iterator[tuple[str, Tensor]]:
+    """Yields the numbers that a query has asked for, with words for them."""
     if chunk.score is not None:
-        looked_at.append(("the score", chunk.score))
+        yield "the score", chunk.score
     if record.input_gradient:
-        looked_at += [("the gradient of the input", leaf) for leaf in chunk.input_gradient]
+        for number, leaf in enumerate(chunk.input_gradient):
+            yield f"the gradient of the input{f' {number}' if number else ''}", leaf
     for name in record.activations:
-        looked_at.append((f"the output of layer {chunk.names[name]!r}", chunk.activations[name]))
+        yield f"the output of layer {chunk.names[name]!r}", chunk.activations[name]
     for name in record.gradients:
-        looked_at.append((f"the gradient at layer {chunk.names[name]!r}", chunk.gradients[name]))
-    for where, tensor in looked_at:
-        if not finite(tensor):
-            what = "NaN" if bool(torch.isnan(tensor).any()) else "infinity"
-            return NotFiniteError(
-                f"Expected finite numbers; {where} is {what} for input {owner[:12]}. The network overflows or "
-                "divides by zero here: check its weights, the preprocessing, and the dtype."
-            )
-    return None
+        yield f"the gradient at layer {chunk.names[name]!r}", chunk.gradients[name]
+
+
+def _not_finite(where: str, tensor: Tensor, owner: str) -> NotFiniteError | None:
+    """Returns the error that names where NaN or infinity turned up, or None."""
+    if finite(tensor):
+        return None
+    what = "NaN" if bool(torch.isnan(tensor).any()) else "infinity"
+    return NotFiniteError(
+        f"Expected finite numbers; {where} is {what} for input {owner[:12]}. The network overflows or "
+        "divides by zero here: check its weights, the preprocessing, and the dtype."
+    )
 
 
 def _hopeless(error: BaseException, parts: Sequence[Segment]) -> bool:

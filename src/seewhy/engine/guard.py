@@ -105,7 +105,9 @@ def guarded(modules: Sequence[nn.Module], memo: Memo) -> Iterator[ModelState]:
         state = ModelState(modules, memo.outline)
         try:
             state.enter()
+            memo.outline = state.snapshot.outline
             yield state
-            memo.outline = state.snapshot.learned() if state.used else state.snapshot.outline
+            if state.used:
+                memo.outline = state.snapshot.learned()
         finally:
             state.leave()

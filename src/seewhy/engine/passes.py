@@ -72,7 +72,7 @@ def run_pass(model: Model, module: nn.Module, request: PassRequest) -> PassResul
     """
     plan = _Plan.of(model, module, request)
     inputs, wrt = _prepare_inputs(request)
-    view = open_view(request.view, module)
+    view = open_view(request.view, module, model.memo)
     try:
         if request.entry is not None:
             plan.capture.enter_at(request.entry, wrt.get(ENTRY, inputs[ENTRY]))

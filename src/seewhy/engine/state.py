@@ -51,7 +51,7 @@ class ModelState:
                 m.training = training
         for p, trainable in self.trainable:
             if p.requires_grad != trainable:
-                p.requires_grad_(trainable)
+                p.requires_grad = trainable
 
     def _explaining(self) -> None:
         for m, _ in self.training:
@@ -59,7 +59,7 @@ class ModelState:
                 m.training = False
         for p in self.parameters:
             if p.requires_grad:
-                p.requires_grad_(False)
+                p.requires_grad = False
 
 
 def _check_usable(tensors: Sequence[Tensor]) -> None:

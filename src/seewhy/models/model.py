@@ -32,7 +32,8 @@ class Memo:
     input's row: on a small picture an earlier layer is the last with places. calls: how often each layer was
     called in a complete pass. dependent: True if rows of a batch influence each other, None if
     not known yet. batches, copies: what the engine keeps about batch sizes and prepared copies, and `outline` about
-    where the network holds its state.
+    where the network holds its state. interceptable: that outline's fingerprint, and why backward rules cannot see
+    into the network.
     """
 
     structure: int = 0
@@ -43,6 +44,7 @@ class Memo:
     batches: dict[Any, Any] = field(default_factory=dict)
     copies: dict[Any, Any] = field(default_factory=dict)
     outline: Any = None
+    interceptable: tuple[int, str | None] | None = None
 
     def forget(self, structure: int) -> None:
         """Drops what belongs to an earlier structure of the network."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..core.errors import SettingError, UnsupportedModelError, nearest
 from .backward_rules import BackwardRule, uninterceptable, view_context
+from .model import Memo
 
 VIEWS = ("guided-backprop", "deconvnet")
 
@@ -74,8 +75,8 @@ def _counted(found: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
 
 
-def open_view(name: str | None, module: nn.Module) -> View:
-    """Returns the view of that name, ready to be entered.
+def open_view(name: str | None, module: nn.Module, memo: Memo) -> View:
+    """Returns the view of that name, ready to be entered; `memo` spares looking through the network every time.
 
     Raises UnsupportedModelError where the network's operations cannot be intercepted.
     """
@@ -83,7 +84,10 @@ def open_view(name: str | None, module: nn.Module) -> View:
         return PlainView()
     if name not in VIEWS:
         raise SettingError(f"view takes {', '.join(VIEWS)}; given {name!r}." + nearest(name, VIEWS))
-    reason = uninterceptable(module)
+    fingerprint = getattr(memo.outline, "fingerprint", None)
+    if memo.interceptable is None or memo.interceptable[0] != fingerprint or fingerprint is None:
+        memo.interceptable = (fingerprint or 0, uninterceptable(module))
+    reason = memo.interceptable[1]
     if reason is not None:
         raise UnsupportedModelError(
             f"{name} must intercept the network's activation functions, and cannot: {reason}. Give the original "

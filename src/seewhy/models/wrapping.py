@@ -84,7 +84,6 @@ def load(
     steps = parts.preprocessing
     chosen = torch.device(device) if device is not None else best_device()
     module = unwrapped(parts.module).to(chosen)
-    module.requires_grad_(False)  # explained, not trained: passes then need no switching
     return Model(
         module=module,
         name=parts.name,

@@ -138,5 +138,6 @@ def content_id(row: tree.Inputs, model: Model) -> str:
     for path, leaf in tree.leaves(row).items():
         digest.update(f"{path}:{leaf.dtype}:{tuple(leaf.shape)};".encode())
         raw = leaf.cpu().resolve_conj().resolve_neg().reshape(-1).contiguous()
-        digest.update(memoryview(raw.view(torch.uint8).numpy()) if raw.numel() else b"")
+        content: Any = raw.view(torch.uint8).numpy() if raw.numel() else b""
+        digest.update(content)
     return digest.hexdigest()[:32]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seewhy.core.errors import InputError, InputTypeError, SettingError
+from .errors import InputError, InputTypeError, SettingError
 
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 

@@ -98,13 +98,13 @@ class BatchSize:
         return self.bad - 1 if self.bad is not None else 1 << 30
 
     def fits(self, share: float) -> int:
-        """Returns how many rows fit into the given share of the available memory, at least 1."""
+        """Returns how many rows fit into the given share of the available memory: a power of two."""
         if len(self.bytes_at) < 2:
             return 1 << 30
         free = available_bytes()
         a_row = max(self.bytes_at[2] - self.bytes_at[1], 1)
         allowed = CHUNK_BYTES if free is None else min(CHUNK_BYTES, int(free * share))
-        return max(1, allowed // a_row)
+        return 1 << max(allowed // a_row, 1).bit_length() - 1
 
     def measures(self, rows: int, rows_left: int) -> bool:
         """True if this batch's bytes should be measured: more rows are coming and it is one of the first two."""

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from seewhy.core.errors import SettingError, nearest
-from seewhy.models.gate_watch import GateWatch
-from seewhy.models.rectifiers import Site, positive, site
+from ..core.errors import SettingError, nearest
+from .gate_watch import GateWatch
+from .rectifiers import Site, positive, site
 
 _DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 Kind = Literal["guided", "deconvnet"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
-from seewhy.models.rectifiers import spellings
+from .rectifiers import spellings
 
 _GUARD = 1e-3
 """Thresholds below this in size, zero excepted, protect divisions and logarithms; they are no activation."""

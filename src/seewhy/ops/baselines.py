@@ -12,9 +12,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from seewhy.core.errors import InputError, InputTypeError, SettingError, nearest
-from seewhy.ops.blur import gaussian_blur
-from seewhy.ops.noise import gaussian_rows, uniform_rows
+from ..core.errors import InputError, InputTypeError, SettingError, nearest
+from .blur import gaussian_blur
+from .noise import gaussian_rows, uniform_rows
 
 BaselineSpec: TypeAlias = "str | float | Tensor | Sequence[BaselineSpec]"
 """A name from `NAMES`, a number, a tensor, or a sequence of these."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from seewhy.core.errors import InputError, InputTypeError, SettingError
+from ..core.errors import InputError, InputTypeError, SettingError
 
 _TRUNCATE = 4.0
 """The kernel ends at this many sigmas, as in scipy."""

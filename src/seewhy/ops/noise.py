@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seewhy.core.errors import SettingError
-from seewhy.ops.seeds import derive_seed
+from ..core.errors import SettingError
+from .seeds import derive_seed
 
 
 def gaussian_rows(shape: Sequence[int], rows: slice | range, *, seed: int, case_id: str, purpose: str) -> Tensor:

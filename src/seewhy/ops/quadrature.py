@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seewhy.core.errors import SettingError, nearest
+from ..core.errors import SettingError, nearest
 
 RULES: tuple[str, ...] = ("midpoint", "gauss-legendre", "trapezoid", "left", "right")
 """The names that `quadrature` knows."""

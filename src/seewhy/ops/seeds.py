@@ -7,7 +7,7 @@ import operator
 
 import torch
 
-from seewhy.core.errors import SettingError
+from ..core.errors import SettingError
 
 
 def derive_seed(*parts: str | int) -> int:

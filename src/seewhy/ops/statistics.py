@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seewhy.core.errors import InputError
+from ..core.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, eq=False)

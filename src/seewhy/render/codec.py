@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seewhy.core import targets
-from seewhy.core.attribution import Attribution
-from seewhy.core.errors import SeewhyError, SettingError
-from seewhy.core.explanation import Answer, Explanation, Finding, Prediction
-from seewhy.core.geometry import Geometry
-
+from ..core import targets
+from ..core.attribution import Attribution
+from ..core.errors import SeewhyError, SettingError
+from ..core.explanation import Answer, Explanation, Finding, Prediction
+from ..core.geometry import Geometry
 from .wording import plain, shorten
 
 TAG = "!"

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from seewhy.core.errors import UnknownNameError, nearest
+from ..core.errors import UnknownNameError, nearest
 
 SEQUENTIAL = "inferno"
 """From nothing (black) to strong evidence (light yellow); matplotlib's perceptually uniform map."""

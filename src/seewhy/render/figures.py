@@ -8,11 +8,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from seewhy.core.attribution import Attribution, Reduce
-from seewhy.core.errors import SettingError
-from seewhy.core.explanation import Explanation, Prediction
-from seewhy.core.targets import describe
-
+from ..core.attribution import Attribution, Reduce
+from ..core.errors import SettingError
+from ..core.explanation import Explanation, Prediction
+from ..core.targets import describe
 from . import grid
 from .overlay import Picture
 from .panels import (

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seewhy._version import __version__
-from seewhy.core.errors import SettingError
-from seewhy.core.explanation import Explanation
-
+from .._version import __version__
+from ..core.errors import SettingError
+from ..core.explanation import Explanation
 from .codec import Decoder, Encoder, Get, Put
 from .figures import plot_explanation
 from .report import report_html

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from seewhy.core.errors import SettingError
-
+from ..core.errors import SettingError
 from .scales import Scale
 
 Picture = NDArray[np.uint8]

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seewhy.core.attribution import Attribution, Reduce
-from seewhy.core.errors import SeewhyError, SettingError
-from seewhy.core.explanation import Explanation, Finding, Prediction
-from seewhy.core.geometry import Geometry
-
+from ..core.attribution import Attribution, Reduce
+from ..core.errors import SeewhyError, SettingError
+from ..core.explanation import Explanation, Finding, Prediction
+from ..core.geometry import Geometry
 from .overlay import Picture, shrink, shrunk
 from .scales import Array, Scale, scale_for
 from .wording import error_text, method_facts, method_title, number, plain

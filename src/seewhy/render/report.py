@@ -14,9 +14,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from seewhy.core.errors import SettingError
-from seewhy.core.explanation import Explanation
-
+from ..core.errors import SettingError
+from ..core.explanation import Explanation
 from . import layers, overlay
 from .panels import Panel, answer_lines, explanation_panels, ground_of, panel_scales
 from .scales import Scale

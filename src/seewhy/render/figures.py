@@ -38,7 +38,8 @@ def plot_explanation(
     """Returns a figure of all maps beside the picture and the prediction, a block of panels for each target.
 
     shared: one colour scale for all maps whose numbers mean the same. cmap: another colour map for all.
-    robust: limits at the 99.5th percentile where few pixels would darken the rest; the colour bar says so.
+    robust: limits at the 99.5th percentile (signed maps: the 98th) where few pixels would darken the rest; the
+        colour bar says so.
 
     Raises UnknownNameError for an unknown colour map.
     """

@@ -17,6 +17,8 @@ Array: TypeAlias = NDArray[np.float64]
 
 ROBUST = 0.995
 """Share of the pixels that stays inside robust limits."""
+ROBUST_SIGNED = 0.98
+"""Lower for signed maps: pixel attributions are nearly all close to zero, and would be seen as nothing."""
 
 _WORTH_CLIPPING = 1.25  # the maximum exceeds that share's value by so much that the rest would look dark
 _STRENGTH, _SOFTNESS = 0.95, 0.7  # most opaque an overlay gets; below 1 lifts weak evidence
@@ -111,7 +113,7 @@ def scale_for(
 
     Unsigned maps run from their smallest to their largest number, signed ones from minus to plus the largest
     magnitude. robust: where few pixels would darken all others, the limits are the 99.5th percentile instead,
-    and the scale says so (`clipped`, `note()`).
+    of signed maps the 98th of the magnitudes, and the scale says so (`clipped`, `note()`).
     """
     parts = [np.asarray(values, dtype=np.float64).ravel() for values in maps]
     finite = np.concatenate([part[np.isfinite(part)] for part in parts]) if parts else np.zeros(0)
@@ -130,7 +132,7 @@ def scale_for(
 
 def _robust(finite: Array, signed: bool, low: float, high: float) -> tuple[float, float]:
     if signed:
-        most = float(np.quantile(np.abs(finite), ROBUST))
+        most = float(np.quantile(np.abs(finite), ROBUST_SIGNED))
         return (-most, most) if 0 < most * _WORTH_CLIPPING < high else (low, high)
     most = float(np.quantile(finite, ROBUST))
     return (low, most) if 0 < (most - low) * _WORTH_CLIPPING < high - low else (low, high)

@@ -33,10 +33,11 @@ def layer_table(layers: Layers) -> Table:
     for column in ("output of one row", "type"):
         table.add_column(column, overflow="fold")
     for row in layers:
-        shape = "not reached" if row.shape is None else " x ".join(map(str, row.shape))
         calls = f" (called {row.calls} times)" if row.calls > 1 else ""
         chosen = row.name == layers.default
-        table.add_row("*" if chosen else "", escape(row.name), shape + calls, row.type, style="bold" if chosen else "")
+        table.add_row(
+            "*" if chosen else "", escape(row.name), row.size + calls, row.type, style="bold" if chosen else ""
+        )
     return table
 
 

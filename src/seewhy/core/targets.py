@@ -8,7 +8,7 @@ softmax), or from what is computed out of it: `"logit"`, `"probability"`, `"loss
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from .errors import SettingError
@@ -136,10 +136,3 @@ def describe(target: Target, labels: tuple[str, ...] | None = None) -> str:
             return name
     of = getattr(target, "of", "score")
     return text if of == "score" else f"{text} ({of})"
-
-
-def retarget(target: Target, of: Of) -> Target:
-    """Returns the target scored on another scale, where it has one."""
-    if isinstance(target, (Top, Class, Difference)):
-        return replace(target, of=of)
-    return target

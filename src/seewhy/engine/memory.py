@@ -17,6 +17,7 @@ from ..models.machine import available_bytes
 DEARER = 1.15
 """A larger batch is given up if its rows cost this much more than those of a smaller one, twice."""
 LEAST = 4
+"""Sizes that are compared: what is left over at a lot's end is smaller and says little."""
 LARGEST = {"cpu": 256, "cuda": 1024, "mps": 256}
 CHUNK_BYTES = 3 << 28
 """What a batch may take on a CPU: larger ones leave the caches, gain nothing, and hold up whoever waits."""
@@ -118,7 +119,6 @@ class BatchSize:
         a_row = seconds / rows
         self.seconds[rows] = min(a_row, self.seconds.get(rows, a_row))
         self.tries[rows] = self.tries.get(rows, 0) + 1
-        # remainders of a lot are small, few and noisy: no batch is given up for them
         best = min((size for size in self.seconds if size >= LEAST), key=self.seconds.__getitem__, default=rows)
         if best < rows and self.tries[rows] > 1 and self.seconds[rows] > self.seconds[best] * DEARER:
             self.settled = best

@@ -24,6 +24,11 @@ class LayerRow:
     shape: tuple[int, ...] | None
     calls: int
 
+    @property
+    def size(self) -> str:
+        """The shape in words."""
+        return "not reached" if self.shape is None else " x ".join(map(str, self.shape)) or "scalar"
+
 
 @dataclass(frozen=True, slots=True)
 class Layers:
@@ -46,7 +51,7 @@ class Layers:
     def __str__(self) -> str:
         width = max((len(row.name) for row in self.rows), default=0)
         lines = [
-            f"{'*' if row.name == self.default else ' '} {row.name:<{width}}  {_shape(row):<20}  {row.type}"
+            f"{'*' if row.name == self.default else ' '} {row.name:<{width}}  {row.size:<20}  {row.type}"
             for row in self.rows
         ]
         if self.default is not None:
@@ -54,10 +59,6 @@ class Layers:
         else:
             lines.append(f"no default layer for class activation maps: {self.why}")
         return "\n".join(lines)
-
-
-def _shape(row: LayerRow) -> str:
-    return "not reached" if row.shape is None else " x ".join(map(str, row.shape)) or "scalar"
 
 
 def trace_layers(model: Model, inputs: tree.Inputs) -> Layers:

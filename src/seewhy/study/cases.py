@@ -15,7 +15,7 @@ from ..core.errors import InputError, InputTypeError, NotFiniteError
 from ..core.numbers import finite
 from ..core.rows import Case, Facts
 from ..models.images import open_picture
-from ..models.model import Model
+from ..models.model import AnyPreprocessing, Model
 
 _PLACES: dict[type[nn.Module], int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 
@@ -45,16 +45,21 @@ def as_inputs(model: Model, x: Any) -> tree.Inputs:
     if isinstance(x, (tuple, list)):
         return tuple(_part(model, part) for part in x)
     if hasattr(x, "convert") and hasattr(x, "size"):
-        if model.preprocessing is None:
-            raise InputTypeError(
-                "Expected a tensor: this model has no preprocessing, so a picture cannot be turned into its input. "
-                "Give the tensor, or seewhy.wrap(network, preprocess=...)."
-            )
-        return model.preprocessing(open_picture(x))
+        return preprocessing_of(model)(open_picture(x))
     raise InputTypeError(
         f"x must be a tensor (N, C, H, W), an array, or a tuple or dict of them; given {type(x).__name__}. Image files "
         "go to seewhy.explain."
     )
+
+
+def preprocessing_of(model: Model) -> AnyPreprocessing:
+    """Returns how a picture becomes the model's input; raises InputTypeError where that is not known."""
+    if model.preprocessing is None:
+        raise InputTypeError(
+            "Expected a tensor: this model has no preprocessing, so a picture cannot be turned into its input. "
+            "Give the tensor, or seewhy.wrap(network, preprocess=...)."
+        )
+    return model.preprocessing
 
 
 def _from_array(x: np.ndarray[Any, Any]) -> Tensor:

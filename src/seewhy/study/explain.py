@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..core.errors import InputError, InputTypeError, SeewhyError
+from ..core.errors import InputError, SeewhyError
 from ..core.explanation import Explanation, Finding, Prediction
 from ..core.geometry import Geometry
 from ..core.method import Method
@@ -23,9 +24,10 @@ from ..core.targets import Target, Top, describe, with_sign
 from ..engine import Engine, Options, Outcome
 from ..models.images import open_picture
 from ..models.model import Model
+from ..models.preprocess import show
 from ..models.wrapping import load, wrap
 from .attribute import AnyMethod, check_seed, collect, named_methods
-from .cases import cases
+from .cases import cases, preprocessing_of
 from .findings import about_prediction, findings
 from .prediction import prediction
 from .provenance import versions
@@ -143,16 +145,12 @@ def _subject(plan: Plan, image: Any) -> Subject:
     if isinstance(image, Tensor):
         return _tensor_subject(plan, image)
     picture = open_picture(image)
-    if model.preprocessing is None:
-        raise InputTypeError(
-            "Expected a tensor: this model has no preprocessing, so a picture cannot be turned into its input. Give "
-            "the tensor, or seewhy.wrap(network, preprocess=...)."
-        )
-    x = model.preprocessing(picture)
+    steps = preprocessing_of(model)
+    x = steps(picture)
     (case,) = cases(model, x, plan.seed)
     source = picture.source if not isinstance(image, (str, Path)) else str(image)
-    view = model.preprocessing.to_pixels(x[0]) if model.value_range is not None else None
-    return Subject(source, case, picture.pixels, view, model.preprocessing.geometry(picture), picture.notes)
+    view = steps.to_pixels(x[0]) if model.value_range is not None else None
+    return Subject(source, case, picture.pixels, view, steps.geometry(picture), picture.notes)
 
 
 def _tensor_subject(plan: Plan, x: Tensor) -> Subject:
@@ -168,12 +166,8 @@ def tensor_view(model: Model, x: Tensor) -> NDArray[np.uint8] | None:
     """Returns what the model saw as (H, W, 3) uint8, by its value range or else by the tensor's own range."""
     if x.dim() != 4 or x.shape[1] not in (1, 3):
         return None
-    values = x[0].detach().float().cpu()
-    low, high = model.value_range or (values.min().reshape(1), values.max().reshape(1))
-    low, high = low.reshape(-1, 1, 1), high.reshape(-1, 1, 1)
-    scaled = ((values - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-    pixels = (scaled * 255).round().byte().expand(3, -1, -1).permute(1, 2, 0)
-    return np.ascontiguousarray(pixels.numpy())
+    low, high = model.value_range or (x.min().reshape(1), x.max().reshape(1))
+    return show(x[0], low, torch.where(high > low, high, low + 1))
 
 
 def _explained(plan: Plan, subjects: Sequence[Subject]) -> Iterator[Explanation]:

@@ -19,7 +19,7 @@ class MethodInfo:
     """Facts that the command line, the report and the conformance kit read.
 
     needs: what the model must give: "gradient", "layer", "activations" (interceptable activation functions).
-    cost: passes for one row, in words. reduce, signed, units: how the values are read.
+    cost: passes for one row, in words. reduce, signed, units: how the values are read. avoid: when not to use it.
     """
 
     name: str
@@ -32,6 +32,7 @@ class MethodInfo:
     cost: str
     reference: str
     stochastic: bool = False
+    avoid: str = ""
 
 
 class Method(ABC):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -144,12 +144,20 @@ def layer_view(case: Case, target: Target, layer: str | None = None) -> Query[La
     return Query(case.rows(), target, fold, Record(activations=(name,), gradients=(name,)))
 
 
-def resolve(case: Case, target: Target) -> Flow[Target]:
-    """Returns the target itself, or for a `Top` the class that it stands for at this example.
+def anchor(case: Case, target: Target) -> Flow[tuple[Target, Tensor]]:
+    """Returns what the target stands for at the example itself, a class for a `Top`, and its score (1,).
 
-    Methods whose rows differ from the example call this first: noise must not change what is explained.
+    Methods whose rows differ from the example ask this first: noise must not change what is explained.
     """
-    if not isinstance(target, Top):
-        return target
-    fold: Fold[Sequence[Target], Target] = Fold(tuple, lambda _, __, chunk: chunk.resolved, lambda s: s[0])
+
+    def pick(_: Any, __: slice, chunk: Chunk) -> tuple[Target, Tensor]:
+        assert chunk.score is not None
+        return chunk.resolved[0], chunk.score.detach()
+
+    fold: Fold[Any, tuple[Target, Tensor]] = Fold(lambda: None, pick, lambda state: state)
     return (yield from ask(Query(case.rows(), target, fold)))
+
+
+def resolve(case: Case, target: Target) -> Flow[Target]:
+    """Returns what the target stands for at the example; as `anchor`, for methods that need no score of it."""
+    return (yield from anchor(case, target))[0] if isinstance(target, Top) else target

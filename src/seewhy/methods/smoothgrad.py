@@ -12,8 +12,8 @@ from torch import Tensor
 from ..core.attribution import Attribution
 from ..core.errors import SettingError
 from ..core.method import Method, MethodInfo
-from ..core.queries import resolve, running, scores
-from ..core.query import Chunk, Flow, Query, Record, ask, ask_all
+from ..core.queries import anchor, running
+from ..core.query import Chunk, Flow, Query, Record, ask
 from ..core.rows import Case, Rows
 from ..core.targets import Target
 from ..ops.statistics import Moments
@@ -79,23 +79,17 @@ class SmoothGrad(Method):
 
     def flow(self, case: Case, target: Target) -> Flow[Attribution]:
         """Yields blocks of noisy rows until enough are drawn, and returns their mean."""
-        target = yield from resolve(case, target)
+        target, score = yield from anchor(case, target)
         moments: tuple[Moments, ...] = tuple(Moments.empty() for _ in case.leaves)
-        score: Tensor | None = None
         drawn = 0
         last = self.samples if self.tolerance is None else self.max_samples
         while drawn < last:
             stop = min(drawn + self.samples, last)
-            block = self._moments(noisy_rows(case, self.noise, drawn, stop), target, len(case.leaves))
-            if score is None:
-                score, new = yield from ask_all(scores(case.rows(), target), block)
-            else:
-                new = yield from ask(block)
+            new = yield from ask(self._moments(noisy_rows(case, self.noise, drawn, stop), target, len(case.leaves)))
             moments = tuple(old.merge(part) for old, part in zip(moments, new, strict=True))
             drawn = stop
             if self.tolerance is not None and _relative_error(moments) <= self.tolerance:
                 break
-        assert score is not None
         return self._result(case, moments, (target, score))
 
     def _moments(self, rows: Rows, target: Target, leaves: int) -> Query[tuple[Moments, ...]]:

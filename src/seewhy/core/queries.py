@@ -12,7 +12,7 @@ from torch import Tensor
 from . import tree
 from .query import DEFAULT_LAYER, Chunk, Flow, Fold, Query, Record, ask
 from .rows import Case, Rows
-from .targets import Target, Top
+from .targets import OPEN, Target
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ def layer_view(case: Case, target: Target, layer: str | None = None) -> Query[La
 
 
 def anchor(case: Case, target: Target) -> Flow[tuple[Target, Tensor]]:
-    """Returns what the target stands for at the example itself, a class for a `Top`, and its score (1,).
+    """Returns what the target stands for at the example itself, a class for a `Top`, and the score (1,).
 
     Methods whose rows differ from the example ask this first: noise must not change what is explained.
     """
@@ -160,4 +160,4 @@ def anchor(case: Case, target: Target) -> Flow[tuple[Target, Tensor]]:
 
 def resolve(case: Case, target: Target) -> Flow[Target]:
     """Returns what the target stands for at the example; as `anchor`, for methods that need no score of it."""
-    return (yield from anchor(case, target))[0] if isinstance(target, Top) else target
+    return (yield from anchor(case, target))[0] if isinstance(target, OPEN) else target

@@ -76,6 +76,54 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Contrast:
+    """What separates `index` from others: its score less `strength` times the mean of theirs."""
+
+    index: int
+    others: tuple[int, ...]
+    strength: float = 1.0
+    of: Of = "score"
+
+    def __post_init__(self) -> None:
+        _check_index("class index", self.index)
+        if not isinstance(self.others, tuple) or not self.others or self.index in self.others:
+            raise SettingError(
+                f"others takes a tuple of one or more other classes; given {self.others!r} against {self.index}."
+            )
+        for other in self.others:
+            _check_index("other class index", other)
+        _check_strength(self.strength)
+        _check_of(self.of)
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The class `index`, None for each row's own top class, against the `count` classes of the nearest scores.
+
+    Which these are is found in each row's own output; it then stands for a `Contrast`.
+    """
+
+    index: int | None = None
+    count: int = 1
+    strength: float = 1.0
+    of: Of = "score"
+
+    def __post_init__(self) -> None:
+        if self.index is not None:
+            _check_index("class index", self.index)
+        _check_index("count", self.count)
+        if self.count < 1:
+            raise SettingError(f"count must be at least 1; given {self.count}.")
+        _check_strength(self.strength)
+        _check_of(self.of)
+
+
+def _check_strength(strength: object) -> None:
+    if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength < float("inf"):
+        raise SettingError(f"strength must be a number of 0 or more; given {strength!r}.")
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """A unit inside a layer: one channel, averaged over its map, or one position of it.
 
@@ -107,7 +155,9 @@ class Function:
             raise SettingError(f"Function takes a callable of one row's output; given {self.function!r}.")
 
 
-Target: TypeAlias = Top | Class | Difference | Unit | Function
+Target: TypeAlias = Top | Class | Difference | Contrast | Nearest | Unit | Function
+OPEN = (Top, Nearest)
+"""Targets that stand for something else once a row's output is known."""
 
 
 def with_sign(target: Top, index: int, positive: bool) -> Class:
@@ -130,6 +180,12 @@ def describe(target: Target, labels: tuple[str, ...] | None = None) -> str:
             text = label(index) if sign == 1 else f"not {label(index)}"
         case Difference(index=index, other=other):
             text = f"{label(index)} rather than {label(other)}"
+        case Contrast(index=index, others=others, strength=strength):
+            text = f"{label(index)} rather than {', '.join(map(label, others))}"
+            text += "" if strength == 1 else f" (times {strength:g})"
+        case Nearest(index=index, count=count):
+            name = "top class" if index is None else label(index)
+            text = f"{name} rather than its nearest" + ("" if count == 1 else f" {count}")
         case Unit(layer=layer, channel=channel, position=position):
             text = f"{layer} channel {channel}" + (f" at {position}" if position else "")
         case Function(name=name):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import TargetError
-from ..core.targets import Class, Difference, Function, Of, Target, Top, Unit, with_sign
+from ..core.targets import Class, Contrast, Difference, Function, Nearest, Of, Target, Top, Unit, with_sign
 from ..models.kinds import OutputKind, convert, guess_kind
 from ..models.outputs import Output
 
@@ -46,6 +46,8 @@ class Scorer:
         return self.kind or guess_kind(self.output.tensor())
 
     def _resolve(self, row: int, target: Target) -> Target:
+        if isinstance(target, Nearest):
+            return self._against(row, target)
         if not isinstance(target, Top):
             return target
         values = self._matrix("score")[row].detach()
@@ -55,6 +57,20 @@ class Scorer:
             raise TargetError(f"rank must be below the number of classes, {len(values)}; given {target.rank}.")
         ranked = values.topk(target.rank + 1).indices
         return with_sign(target, int(ranked[-1]), True)
+
+    def _against(self, row: int, target: Nearest) -> Contrast:
+        """Returns the class and those whose scores are nearest to its own, nearest first."""
+        values = self._matrix("score")[row].detach()
+        if target.count >= len(values):
+            raise TargetError(
+                f"A class is set against {target.count} other{'s' * (target.count > 1)}, so the model needs at least "
+                f"{target.count + 1} classes; it has {len(values)}. Explain the class alone, such as target=0."
+            )
+        index = int(values.argmax()) if target.index is None else self._index(target.index, values[None])
+        distance = (values - values[index]).abs()
+        distance[index] = -1  # itself comes first, also beside classes of equal score
+        others = distance.topk(target.count + 1, largest=False).indices[1:]
+        return Contrast(index, tuple(others.tolist()), target.strength, target.of)
 
     def _answers_yes(self, value: Tensor) -> bool:
         """True unless a single logit or probability says no; a plain value has no sign to explain."""
@@ -85,6 +101,10 @@ class Scorer:
             case Difference(index=index, other=other, of=of):
                 matrix = self._matrix(of)
                 return matrix[row, self._index(index, matrix)] - matrix[row, self._index(other, matrix)]
+            case Contrast(index=index, others=others, strength=strength, of=of):
+                matrix = self._matrix(of)
+                against = torch.stack([matrix[row, self._index(other, matrix)] for other in others]).mean()
+                return matrix[row, self._index(index, matrix)] - strength * against
             case Unit():
                 return _unit(self.captured[target.layer][row], target)
             case Function():

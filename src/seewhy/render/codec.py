@@ -39,6 +39,8 @@ _RECORDS: dict[str, Callable[..., Any]] = {
         targets.Top,
         targets.Class,
         targets.Difference,
+        targets.Contrast,
+        targets.Nearest,
         targets.Unit,
     )
 }

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ..core.errors import TargetError
-from ..core.targets import Class, Difference, Function, Target, Top, Unit
+from ..core.targets import Class, Contrast, Difference, Function, Nearest, Target, Top, Unit
 from ..models.labels import find
 from ..models.model import Model
 
-RECORDS = (Top, Class, Difference, Unit, Function)
+RECORDS = (Top, Class, Difference, Contrast, Nearest, Unit, Function)
 
 
 def row_targets(model: Model, target: Any, rows: int) -> list[Target]:

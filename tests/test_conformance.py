@@ -401,16 +401,6 @@ def that_relies_on_the_callers_grad_mode(self, case, target):
     return _times(made, float(slope))
 
 
-@broken("modes")
-def that_multiplies_under_autocast(self, case, target):
-    made = yield from plain(self, case, target)
-    if isinstance(made.values, tuple):
-        return made
-    flat = made.values.flatten(1)
-    mixed = flat @ torch.eye(flat.shape[1], dtype=flat.dtype)
-    return replace(made, values=mixed.reshape(made.values.shape).to(flat.dtype))
-
-
 KEPT: list[Any] = []
 
 

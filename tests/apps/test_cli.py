@@ -94,6 +94,16 @@ def test_why_this_rather_than_that(capsys, cat, tmp_path):
     assert np.isfinite(loaded["grad-cam"].values.numpy()).all()
 
 
+def test_the_contrast_is_explained_unless_it_is_not_wanted(capsys, cat, tmp_path):
+    path = tmp_path / "out.json"
+    code, out, _ = run(capsys, "explain", cat, "-m", "grad-cam", "-o", str(path))
+    assert code == 0
+    assert "The model is unsure: its answer is “tiger cat”" in " ".join(out.split())
+    assert list(load_explanation(path).targets) == ["tiger cat", "tiger cat rather than Egyptian cat"]
+    assert run(capsys, "explain", cat, "-m", "grad-cam", "--no-contrast", "-o", str(path))[0] == 0
+    assert list(load_explanation(path).targets) == ["tiger cat"]
+
+
 def test_layers_marks_the_default_layer(capsys):
     code, out, _ = run(capsys, "layers")
     assert code == 0

@@ -109,46 +109,87 @@ def integrated_gradients(
     return (x - start) * total
 
 
-class _Guided(torch.autograd.Function):
-    """Springenberg et al. 2014, eq. in section 3.4: R^l = (f^l > 0) (R^{l+1} > 0) R^{l+1}."""
+def var_grad(network: nn.Module, noisy: Tensor, score: Score) -> tuple[Tensor, Tensor]:
+    """1/(n-1) sum_i (g_i - mean)^2 with g_i = dS/dx at x_i, and sqrt((m4 - (n-3)/(n-1) variance^2) / n), its error.
+
+    Adebayo et al. 2018; the error of an unbiased variance is a textbook formula (Mood, Graybill, Boes, 1974).
+    """
+    found = [input_gradient(network, row[None], score) for row in noisy]
+    n = len(found)
+    mean = sum(found) / n
+    variance = sum((one - mean) ** 2 for one in found) / (n - 1)
+    fourth = sum((one - mean) ** 4 for one in found) / n
+    return variance, ((fourth - (n - 3) / (n - 1) * variance**2) / n).sqrt()
+
+
+def expected_gradients(network: nn.Module, x: Tensor, draws: Sequence[tuple[Tensor, float]], score: Score) -> Tensor:
+    """(1/n) sum_i (x - x'_i) * dS/dx(x'_i + a_i (x - x'_i)) over draws (x'_i, a_i): Erion et al. 2021."""
+    x = x.double()
+    total = torch.zeros_like(x)
+    for start, position in draws:
+        away = x - start.double()
+        total += away * input_gradient(network, start.double() + position * away, score)
+    return total / len(draws)
+
+
+class _Rectifier(torch.autograd.Function):
+    """A ReLU cut at `top` whose backward is `rule(x, top, gradient)`."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, top: float) -> Tensor:
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, top: float, rule: Rule) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.top = top
+        ctx.top, ctx.rule = top, rule
         return x.clamp(0, top)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
-        passes = (x > 0) & (x < ctx.top) & (gradient > 0)
-        return torch.where(passes, gradient, torch.zeros_like(gradient)), None
+        return torch.where(ctx.rule(x, ctx.top, gradient), gradient, torch.zeros_like(gradient)), None, None
 
 
-class GuidedRelu(nn.Module):
-    """A ReLU, or ReLU6, that lets only positive evidence back."""
+Rule = Callable[[Tensor, float, Tensor], Tensor]
+"""From a rectifier's input, its upper end and the gradient that arrives, to where the gradient passes."""
 
-    def __init__(self, top: float) -> None:
+
+def guided_rule(x: Tensor, top: float, gradient: Tensor) -> Tensor:
+    """Springenberg et al. 2014, eq. in section 3.4: R^l = (f^l > 0) (R^{l+1} > 0) R^{l+1}."""
+    return (x > 0) & (x < top) & (gradient > 0)
+
+
+def deconvnet_rule(x: Tensor, top: float, gradient: Tensor) -> Tensor:
+    """Zeiler and Fergus 2014, section 2.1, rectification: R^l = (R^{l+1} > 0) R^{l+1}."""
+    return gradient > 0
+
+
+class ExchangedRelu(nn.Module):
+    """A ReLU, or ReLU6, with another backward."""
+
+    def __init__(self, top: float, rule: Rule) -> None:
         super().__init__()
-        self.top = top
+        self.top, self.rule = top, rule
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Guided.apply(x, self.top)
+        return _Rectifier.apply(x, self.top, self.rule)
 
 
-def guided(network: nn.Module) -> nn.Module:
-    """Returns a copy of a twin in which every ReLU module is a guided one."""
+def exchanged(network: nn.Module, rule: Rule) -> nn.Module:
+    """Returns a copy of a twin in which every ReLU module passes gradients by the rule."""
     made = copy.deepcopy(network)
     for parent in list(made.modules()):
         for name, child in parent.named_children():
             if type(child) in (nn.ReLU, nn.ReLU6):
-                setattr(parent, name, GuidedRelu(6.0 if type(child) is nn.ReLU6 else float("inf")))
+                setattr(parent, name, ExchangedRelu(6.0 if type(child) is nn.ReLU6 else float("inf"), rule))
     return made
 
 
 def guided_backprop(network: nn.Module, x: Tensor, score: Score) -> Tensor:
     """The input gradient of the network with guided ReLUs."""
-    return input_gradient(guided(network), x, score)
+    return input_gradient(exchanged(network, guided_rule), x, score)
+
+
+def deconvnet(network: nn.Module, x: Tensor, score: Score) -> Tensor:
+    """The input gradient of the network whose ReLUs rectify what comes back."""
+    return input_gradient(exchanged(network, deconvnet_rule), x, score)
 
 
 # --------------------------------------------------------------------------------------------- class activation maps
@@ -253,3 +294,55 @@ def gap_in_norm(given: Tensor, wanted: Tensor) -> float:
     a, b = given.detach().double(), wanted.detach().double()
     assert a.shape == b.shape
     return float((a - b).norm() / b.norm())
+
+
+# ------------------------------------------------------------------------- class activation: noise, axes, contrasts
+
+
+def smooth_grad_cam_plus_plus(activation: np.ndarray, gradients: Sequence[np.ndarray]) -> np.ndarray:
+    """Omeiza et al. 2019, eq. 6 to 9, before the ReLU: D1, D2, D3 are means over the noisy copies' (C, h, w)."""
+    count = len(gradients)
+    total = np.zeros(activation.shape[1:])
+    for k, channel in enumerate(activation):
+        first = sum(one[k] for one in gradients) / count
+        second = sum(one[k] ** 2 for one in gradients) / count
+        third = sum(one[k] ** 3 for one in gradients) / count
+        whole, weight = channel.sum(), 0.0
+        for i in range(channel.shape[0]):
+            for j in range(channel.shape[1]):
+                bottom = 2 * second[i, j] + whole * third[i, j]
+                alpha = second[i, j] / bottom if bottom != 0 else 0.0
+                weight += alpha * max(first[i, j], 0.0)
+        total += weight * channel
+    return total
+
+
+def eigen_cam(activation: np.ndarray) -> np.ndarray:
+    """Places along the principal axis of the channels: the top eigenvector of their covariance, no SVD."""
+    matrix = activation.reshape(len(activation), -1).T
+    centred = matrix - matrix.mean(0)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    along = centred @ vectors[:, -1]
+    return (along * np.sign(along[np.abs(along).argmax()])).reshape(activation.shape[1:])
+
+
+def nearest_classes(output: Tensor, index: int, count: int) -> list[int]:
+    """The classes whose scores are nearest to one class's, nearest first."""
+    scores = output[0].tolist()
+    others = [other for other in range(len(scores)) if other != index]
+    return sorted(others, key=lambda other: abs(scores[other] - scores[index]))[:count]
+
+
+def enlarged(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear interpolation, pixels as areas, edges held: written out."""
+    axes = []
+    for old, new in zip(values.shape, size, strict=True):
+        at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        low = np.floor(at).astype(int)
+        high = np.minimum(low + 1, old - 1)
+        matrix = np.zeros((new, old))
+        for row, (a, b, share) in enumerate(zip(low, high, at - low, strict=True)):
+            matrix[row, a] += 1 - share
+            matrix[row, b] += share
+        axes.append(matrix)
+    return axes[0] @ values @ axes[1].T

@@ -16,7 +16,7 @@ from scipy import stats
 from seewhy.core.errors import InputError
 from seewhy.ops import statistics
 from seewhy.ops.seeds import generator
-from seewhy.ops.statistics import Moments, pearson, rank_correlation
+from seewhy.ops.statistics import FourMoments, Moments, pearson, rank_correlation, relative_error
 
 
 def _rows(count: int, *shape: int) -> torch.Tensor:
@@ -168,3 +168,67 @@ def test_undefined_correlations_are_nan(correlation: Callable[[torch.Tensor, tor
 
 def test_a_constant_whose_mean_rounds_is_still_constant() -> None:
     assert math.isnan(pearson(torch.full((7,), 0.1, dtype=torch.float64), torch.arange(7.0)))
+
+
+# ------------------------------------------------------------------------------------------------------ four moments
+
+
+def _four(rows: torch.Tensor, sizes: list[int]) -> FourMoments:
+    moments = FourMoments.empty()
+    for batch in rows.split(sizes):
+        moments = moments.update(batch)
+    return moments
+
+
+@pytest.mark.parametrize("sizes", [[30], [1] * 30, [7, 0, 16, 7], [0, 29, 1, 0]], ids=str)
+def test_third_and_fourth_moments_are_scipys_however_batched(sizes: list[int]) -> None:
+    rows = _rows(30, 3, 4).exp() * 5 + 2
+    found, data = _four(rows, sizes), rows.numpy()
+    assert found.count == 30
+    np.testing.assert_allclose(found.variance.numpy(), data.var(0, ddof=1), rtol=1e-12)
+    np.testing.assert_allclose(found.cubes.numpy() / 30, stats.moment(data, 3), rtol=1e-10)
+    np.testing.assert_allclose(found.fourths.numpy() / 30, stats.moment(data, 4), rtol=1e-10)
+    wanted = np.sqrt((stats.moment(data, 4) - 27 / 29 * data.var(0, ddof=1) ** 2) / 30)
+    np.testing.assert_allclose(found.variance_error.numpy(), wanted, rtol=1e-10)
+
+
+def test_four_moments_keep_their_digits_at_a_large_mean() -> None:
+    rows = _rows(300, 2) + 1e6
+    found, exact = _four(rows, [3] * 100), (rows - 1e6).numpy()
+    np.testing.assert_allclose(found.fourths.numpy() / 300, stats.moment(exact, 4), rtol=1e-6)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=6), st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_merging_four_moments_is_associative_and_commutative(sizes: list[int], seed: int) -> None:
+    rows = torch.randn(sum(sizes), 3, dtype=torch.float64, generator=generator(seed))
+    parts = [FourMoments.of(batch) for batch in rows.split(sizes)]
+    forwards, backwards = FourMoments.empty(), FourMoments.empty()
+    for part in parts:
+        forwards, backwards = forwards.merge(part), part.merge(backwards)
+    assert forwards.count == backwards.count == len(rows)
+    torch.testing.assert_close(forwards.cubes, backwards.cubes)
+    torch.testing.assert_close(forwards.fourths, backwards.fourths)
+    if len(rows):
+        torch.testing.assert_close(forwards.fourths, (rows - rows.mean(0)).pow(4).sum(0))
+
+
+def test_equal_rows_have_exactly_no_higher_moments_and_few_rows_no_error() -> None:
+    found = _four(torch.full((9, 2), 0.1), [4, 5])
+    assert found.variance.tolist() == found.variance_error.tolist() == [0.0, 0.0]
+    assert found.cubes.tolist() == found.fourths.tolist() == [0.0, 0.0]
+    assert bool(FourMoments.of(torch.ones(1, 2)).variance_error.isnan().all())
+
+
+def test_the_variance_error_is_the_spread_of_variances() -> None:
+    rows = torch.rand(4000, 40, dtype=torch.float64, generator=generator("spread"))
+    each = torch.stack([FourMoments.of(rows[:, i]).variance for i in range(40)])
+    reported = torch.stack([FourMoments.of(rows[:, i]).variance_error for i in range(40)]).mean()
+    assert float(each.std() / reported) == pytest.approx(1, abs=0.35)
+
+
+def test_relative_error_is_norm_by_norm() -> None:
+    pairs = [(torch.tensor([3.0, 0.0]), torch.tensor([0.5, 0.0])), (torch.tensor([4.0]), torch.tensor([1.2]))]
+    assert relative_error(pairs) == pytest.approx(1.3 / 5)
+    assert relative_error([(torch.zeros(2), torch.zeros(2))]) == 0
+    assert relative_error([(torch.zeros(2), torch.ones(2))]) == math.inf

@@ -42,6 +42,7 @@ class Case:
     place: Callable[[Tensor], Tensor] = _as_is
     after: Callable[[], None] = lambda: None
     large: bool = False
+    ids: Any = None
 
     def refusal(self, name: str) -> Refusal | None:
         kind = "layer" if name in CAMS else "guided" if name in GUIDED else "input"

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 import seewhy
 from seewhy import SeewhyError
+from seewhy.core.tree import leaves
 from seewhy.methods import (
     Cam,
+    Deconvnet,
+    ExpectedGradients,
     GradCam,
     GradCamPlusPlus,
     GuidedBackprop,
@@ -27,15 +30,21 @@ from seewhy.methods import (
     LayerCam,
     Saliency,
     SmoothGrad,
+    VarGrad,
     XGradCam,
 )
+from seewhy.methods.noisy import noisy_rows
+from seewhy.ops.seeds import generator
+from seewhy.study.cases import cases
 
 from . import oracle as oracles
 from .oracle import CAMS, Oracle
 
-INPUTS = ("saliency", "input-x-gradient", "smoothgrad", "integrated-gradients", "adaptive")
-GUIDED = ("guided-backprop",)
+SAMPLED = ("vargrad", "expected-gradients")
+INPUTS = ("saliency", "input-x-gradient", "smoothgrad", "integrated-gradients", "adaptive", *SAMPLED)
+GUIDED = ("guided-backprop", "deconvnet")
 ALL = (*INPUTS, *GUIDED, *CAMS)
+NOISE, POINTS = 0.1, 6
 _CAM_CLASSES = dict(zip(CAMS, (Cam, GradCam, GradCamPlusPlus, XGradCam, LayerCam, HiResCam), strict=True))
 
 
@@ -47,7 +56,10 @@ def method(name: str, layer: Any = None, reshape: Any = None) -> Any:
         "smoothgrad": SmoothGrad(samples=3, noise=0.0),
         "integrated-gradients": IntegratedGradients(steps=8, baseline="zero"),
         "adaptive": IntegratedGradients(baseline="zero", tolerance=0.005),
+        "vargrad": VarGrad(samples=3, noise=NOISE),
+        "expected-gradients": ExpectedGradients(background="zero", samples=POINTS),
         "guided-backprop": GuidedBackprop(),
+        "deconvnet": Deconvnet(),
     }
     return plain[name] if name in plain else _CAM_CLASSES[name](layer=layer, reshape=reshape)
 
@@ -164,17 +176,20 @@ def refused(expected: Refusal) -> Iterator[None]:
     expected.check(caught.value)
 
 
-def close(got: Tensor, wanted: Tensor, tolerance: float) -> None:
-    """Asserts that a map equals the oracle's, relative to its largest value."""
+def close(got: Tensor, wanted: Tensor, tolerance: float, least: float = 1e-30) -> None:
+    """Asserts that a map equals the oracle's, relative to its largest value, or to `least` where that is larger."""
     assert got.shape == wanted.shape, (tuple(got.shape), tuple(wanted.shape))
     assert bool(torch.isfinite(got).all())
-    scale = max(float(wanted.abs().max()), 1e-30) if wanted.numel() else 1.0
+    scale = max(float(wanted.abs().max()), least) if wanted.numel() else 1.0
     gap = float((got.double() - wanted).abs().max()) / scale
     assert gap <= tolerance, f"differs by {gap:.2e} of the largest value"
 
 
 def check_map(name: str, made: Any, oracle: Oracle, rows: Tensor, how: Any) -> None:
-    """Asserts that each row's map is the oracle's. `how` has `tolerance`, `place`, and `large` for costly networks."""
+    """Asserts that each row's map is the oracle's. `how` has `tolerance`, `place`, and `large` for costly networks.
+
+    `how.ids` are the cases that draws belong to, where x is not all that the network was given.
+    """
     for row, x in enumerate(rows):
         x = x[None].detach()
         got = made.values[row : row + 1].detach()
@@ -188,11 +203,29 @@ def check_map(name: str, made: Any, oracle: Oracle, rows: Tensor, how: Any) -> N
             assert abs(float(got.double().sum()) - difference) <= 0.02 * abs(difference) + 1e-6
             if how.large:
                 continue
-        wanted = oracles.input_map(name, oracle, x)
+        wanted = oracles.input_map(name, oracle, x, drawn(name, x, how.ids[row] if how.ids else None))
         if name == "adaptive":
             close(got, wanted, max(0.06, how.tolerance))
             continue
-        close(got, wanted, how.tolerance)
+        # Equal rows of a batch may differ by rounding, 1e-7 of the gradient, and their variance by its square.
+        slope = float(oracles.gradient(oracle, x).abs().max()) if name == "vargrad" and x.numel() else 0.0
+        close(got, wanted, how.tolerance, max(1e-30, (1e-4 * slope) ** 2))
+
+
+def drawn(name: str, x: Tensor, case: Any = None) -> Any:
+    """What a sampling method draws for one row with seed 0: noise (3, ...), or positions; else None.
+
+    case: the row as seewhy has it; None where it is x alone.
+    """
+    if name not in SAMPLED:
+        return None
+    if case is None:
+        (case,) = cases(seewhy.wrap(nn.Identity()), x, 0)
+    if name == "vargrad":
+        noisy = leaves(noisy_rows(case, NOISE, 0, 3).build(slice(0, 3)))[case.leaves[0]]
+        return noisy.double() - x.double()
+    inside = torch.rand(POINTS, generator=generator(0, case.id, "expected-gradients", 0), dtype=torch.float64)
+    return [(part + float(place)) / POINTS for part, place in enumerate(inside)]
 
 
 Call = Callable[[], Any]
@@ -204,6 +237,7 @@ __all__ = [
     "Refusal",
     "check_map",
     "close",
+    "drawn",
     "method",
     "refusal",
     "refused",

@@ -1,7 +1,7 @@
 """Slow float64 formulas of every method, on functions that write over nothing: what 'the right map' means here.
 
 Nothing here uses seewhy. An oracle answers, for one row x (1, ...) in float64, the score and the activation of the
-explained layer; `relu` is the activation it must use, so that guided backpropagation can exchange it.
+explained layer; `relu` is the activation it must use, so that guided backpropagation and deconvnet can exchange it.
 """
 
 from __future__ import annotations
@@ -20,25 +20,34 @@ Oracle = Callable[[Tensor, Relu], Answer]
 CAMS = ("cam", "grad-cam", "grad-cam++", "xgrad-cam", "layer-cam", "hires-cam")
 
 
-class _Guided(torch.autograd.Function):
+class _Exchanged(torch.autograd.Function):
+    """phi with another backward: only positive gradients pass, times the slope of phi where `guided`."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, phi: Relu) -> Tensor:
+    def forward(ctx: Any, x: Tensor, phi: Relu, guided: bool) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.phi = phi
+        ctx.phi, ctx.guided = phi, guided
         return phi(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         (x,) = ctx.saved_tensors
+        if not ctx.guided:
+            return gradient.clamp(min=0), None, None
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             (slope,) = torch.autograd.grad(ctx.phi(leaf).sum(), leaf)
-        return gradient.clamp(min=0) * slope.clamp(min=0), None
+        return gradient.clamp(min=0) * slope.clamp(min=0), None, None
 
 
 def guided_relu(x: Tensor) -> Tensor:
     """ReLU that passes positive gradients only: Springenberg et al. 2014, section 3.4."""
-    return _Guided.apply(x, F.relu)
+    return _Exchanged.apply(x, F.relu, True)
+
+
+def deconvnet_relu(x: Tensor) -> Tensor:
+    """ReLU that passes positive gradients, wherever it was open: Zeiler and Fergus 2014, section 2.1."""
+    return _Exchanged.apply(x, F.relu, False)
 
 
 def gradient(oracle: Oracle, x: Tensor, relu: Relu = F.relu) -> Tensor:
@@ -59,8 +68,20 @@ def integrated(oracle: Oracle, x: Tensor, steps: int) -> Tensor:
     return x.double() * total / steps
 
 
-def input_map(method: str, oracle: Oracle, x: Tensor) -> Tensor:
-    """The values of a method that explains the input, at one row."""
+def variance(oracle: Oracle, x: Tensor, noise: Tensor) -> Tensor:
+    """1/(n-1) sum of (g_i - mean)^2, g_i = dS/dx at x + noise_i."""
+    found = [gradient(oracle, x.double() + one) for one in noise[:, None]]
+    mean = sum(found) / len(found)
+    return sum((one - mean) ** 2 for one in found) / (len(found) - 1)
+
+
+def expected(oracle: Oracle, x: Tensor, positions: list[float]) -> Tensor:
+    """Mean of x * dS/dx(a x) over positions a between zero, the only example, and x."""
+    return x.double() * sum(gradient(oracle, a * x.double()) for a in positions) / len(positions)
+
+
+def input_map(method: str, oracle: Oracle, x: Tensor, drawn: Any = None) -> Tensor:
+    """The values of a method that explains the input, at one row. drawn: the noise or the positions of its draws."""
     match method:
         case "saliency" | "smoothgrad":  # run without noise
             return gradient(oracle, x).abs()
@@ -72,6 +93,12 @@ def input_map(method: str, oracle: Oracle, x: Tensor) -> Tensor:
             return integrated(oracle, x, 96)
         case "guided-backprop":
             return gradient(oracle, x, guided_relu)
+        case "deconvnet":
+            return gradient(oracle, x, deconvnet_relu)
+        case "vargrad":
+            return variance(oracle, x, drawn)
+        case "expected-gradients":
+            return expected(oracle, x, drawn)
     raise AssertionError(method)
 
 
@@ -110,15 +137,15 @@ def layer_map(method: str, oracle: Oracle, x: Tensor, place: Callable[[Tensor], 
 
 
 class _Exchangeable(nn.Module):
-    """A rectifier as it is, or guided: the rule generalised to rectifiers that fall somewhere."""
+    """A rectifier as it is, or with a rule, which is generalised to rectifiers that fall somewhere."""
 
     def __init__(self, phi: Relu) -> None:
         super().__init__()
         self.phi = phi
-        self.guided = False
+        self.rule: str | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Guided.apply(x, self.phi) if self.guided else self.phi(x)
+        return self.phi(x) if self.rule is None else _Exchanged.apply(x, self.phi, self.rule == "guided")
 
 
 def twin_oracle(network: nn.Module, layer: str | None, score: Callable[[Any], Tensor], read: Any = None) -> Oracle:
@@ -147,7 +174,7 @@ def twin_oracle(network: nn.Module, layer: str | None, score: Callable[[Any], Te
     def oracle(x: Tensor, relu: Relu) -> Answer:
         kept.clear()
         for rectifier in rectifiers:
-            rectifier.guided = relu is guided_relu
+            rectifier.rule = {guided_relu: "guided", deconvnet_relu: "deconvnet"}.get(relu)
         with torch.enable_grad():
             number = score(twin(x))
         return number, kept[-1] if kept else None

@@ -50,7 +50,7 @@ def compiled() -> Case:
 
 def _scripted(network: nn.Module, model: Any) -> Case:
     unseen = refusal(LayerError, "layer", "scripted or traced", "original module")
-    guided = refusal(UnsupportedModelError, "guided-backprop", "original nn.Module")
+    guided = refusal(UnsupportedModelError, "must intercept", "original nn.Module")
     refuses = {"layer": unseen, "guided": guided}
     return Case(model, plain_oracle(network), layer="act2", refuses=refuses)
 

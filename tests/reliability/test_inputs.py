@@ -19,6 +19,7 @@ from seewhy.core.errors import (
     OutputError,
     TargetError,
 )
+from seewhy.study.cases import cases
 
 from .cases import Case, explain, photo
 from .contract import ALL, CAMS, Refusal, check_map, close, method, refusal, refused, seewhy, unchanged
@@ -236,8 +237,10 @@ def test_i34_picture(name: str) -> None:
     steps = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
     x = steps(picture)[None]
     with unchanged(network):
-        result = seewhy.attribute(seewhy.wrap(network, preprocess=steps), picture, method(name, "act2"), target=2)
-    check_map(name, result, plain_oracle(network), torch.as_tensor(x), Case(network, None))
+        model = seewhy.wrap(network, preprocess=steps)
+        result = seewhy.attribute(model, picture, method(name, "act2"), target=2)
+    how = Case(network, None, ids=cases(model, picture, 0))
+    check_map(name, result, plain_oracle(network), torch.as_tensor(x), how)
 
 
 class _Several(nn.Module):
@@ -267,7 +270,8 @@ def test_several_inputs_with_passive_leaves(name: str, keywords: bool) -> None:
     x: Any = {"pixels": pixels, "text": text, "flag": True} if keywords else (pixels, text, True)
     with unchanged(network, pixels, text["ids"], text["mask"]):
         result = seewhy.attribute(network, x, method(name, "net.act2"), target=2)
-    check_map(name, result, plain_oracle(network.net, score=lambda z: z[0, 2] * 3), pixels, Case(network, None))
+    how = Case(network, None, ids=cases(seewhy.wrap(network), x, 0))
+    check_map(name, result, plain_oracle(network.net, score=lambda z: z[0, 2] * 3), pixels, how)
 
 
 def test_unbatched_lists_and_lengths_that_differ() -> None:

@@ -14,10 +14,11 @@ from torch.nn import functional as F
 
 from seewhy import Options
 from seewhy.models.images import open_picture
+from seewhy.study.cases import cases
 
 from . import networks as nets
 from .cases import Case, photo
-from .contract import ALL, CAMS, check_map, method, seewhy, unchanged
+from .contract import ALL, CAMS, GUIDED, check_map, drawn, method, seewhy, unchanged
 from .networks import Plain, made
 from .oracle import input_map, layer_map, score_of, twin_oracle
 
@@ -147,7 +148,7 @@ def test_real_network(identifier: str, name: str) -> None:
         pytest.skip("no global pooling behind this layer; refusals are tested with the models")
     if name == "adaptive" and identifier in ("densenet", "mobilenet", "swin", "timm-vit", "resnet"):
         pytest.skip("covered by the models of the list; dear here")
-    if name == "guided-backprop" and identifier == "densenet":
+    if name in GUIDED and identifier == "densenet":
         pytest.skip("the oracle cannot exchange a functional relu; guided functional relus are tested with M56")
     chosen = method(name)
     with unchanged(network, x):
@@ -222,7 +223,7 @@ def test_c01_pretrained_network_and_photograph(name: str) -> None:
         assert abs(gap - result.diagnostics["completeness_gap"]) < 0.01
         return
     else:
-        wanted = input_map(name, oracle, x)
+        wanted = input_map(name, oracle, x, drawn(name, x, cases(model, x, 0)[0]))
     # single pixels of input gradients depend on the last bit of a million rectifiers
     likeness = F.cosine_similarity(result.values.double().flatten(), wanted.flatten(), dim=0)
     assert float(likeness) > 0.999

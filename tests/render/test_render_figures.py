@@ -16,6 +16,7 @@ from render_records import PHOTO, attribution, explanation, photo
 from seewhy.core.errors import SettingError
 from seewhy.core.explanation import Answer, Prediction
 from seewhy.core.geometry import Geometry
+from seewhy.core.targets import Difference
 from seewhy.render import plot_attribution, plot_explanation
 from seewhy.render.overlay import overlay
 from seewhy.render.panels import explanation_panels, panel_scales
@@ -222,3 +223,29 @@ def test_scores_that_are_no_probabilities_keep_their_numbers_and_lose_their_bars
     assert "−1.25" in texts(figure)
     percent = plot_explanation(explanation())
     assert len(figure.artists) + len(figure.patches) < len(percent.artists) + len(percent.patches)
+
+
+def test_the_sheet_orders_and_heads_panels_by_family() -> None:
+    families = {"grad-cam": "gradient", "integrated-gradients": "class activation"}  # swapped: not the order asked for
+    record = explanation(families=families)
+    assert [panel.title for panel in explanation_panels(record)][:2] == ["Integrated gradients", "Grad-CAM"]
+    shown = texts(plot_explanation(record))
+    words = " ".join(shown)  # headings may take several lines
+    first = words.index("Class activation maps: what a layer's channels contributed")
+    assert first < words.index("Integrated gradients") < words.index("Gradients: what a small change") < len(words)
+    assert words.count("Gradients: what a small change of each pixel would do") == 2  # for each of two targets
+    assert shown.count("Why “tabby”?") == 1
+
+
+def test_the_sheet_says_what_both_ends_speak_for() -> None:
+    name = "tabby rather than lynx"
+    signed = attribution(torch.linspace(-1, 1, 256).reshape(1, 16, 16), signed=True)
+    record = explanation(
+        targets={name: Difference(281, 287)},
+        attributions={("grad-cam", name): signed},
+        errors={},
+        families={"grad-cam": "class activation"},
+    )
+    words = " ".join(texts(plot_explanation(record)))
+    assert "Why “tabby” rather than “lynx”?" in words
+    assert "Class activation maps: left end of the colour bars for “lynx”, right end for “tabby”" in words

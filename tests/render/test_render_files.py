@@ -91,6 +91,8 @@ def rich() -> Explanation:
         errors={},
         findings={("rise", WEIRD): (Finding("c", WEIRD, "warning"), Finding("d", "two"))},
         prediction=Prediction((Answer(0, WEIRD, float("nan")),), "score", 1),
+        families={"rise": "perturbation", WEIRD: WEIRD},
+        diagnosis={WEIRD: ("One.", WEIRD)},
         provenance={"versions": {"torch": "2"}},
     )
 
@@ -300,3 +302,14 @@ def test_errors_of_seewhy_keep_their_words(tmp_path: Path) -> None:
     loaded = load_explanation(save_explanation(record, tmp_path / "e.npz"))
     assert str(loaded.errors["rise", "tabby"]) == f"LayerError: {WEIRD}"
     assert str(loaded.errors["lime", "tabby"]) == "plain"
+
+
+def test_files_written_before_there_were_families_still_load(tmp_path: Path) -> None:
+    path = save_explanation(explanation(families={"grad-cam": "gradient"}), tmp_path / "e.json")
+    document = json.loads(path.read_text("utf-8"))
+    for name in ("families", "diagnosis"):
+        del document["explanation"]["is"][name]
+    path.write_text(json.dumps(document), "utf-8")
+    old = load_explanation(path)
+    assert (old.families, old.diagnosis) == ({}, {})
+    assert torch.equal(old["grad-cam"].values, explanation()["grad-cam"].values)

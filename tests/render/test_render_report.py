@@ -19,8 +19,9 @@ from render_records import attribution, explanation, photo
 
 from seewhy.core.errors import LayerError, SettingError
 from seewhy.core.explanation import Answer, Explanation, Finding, Prediction
-from seewhy.core.targets import Class
+from seewhy.core.targets import Class, Contrast, Difference, Target
 from seewhy.render import explanation_html, report_html
+from seewhy.render.families import question
 from seewhy.render.panels import explanation_panels, panel_scales
 
 EVIL = "</style></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`{{ 7*7 }}"
@@ -67,6 +68,8 @@ def evil() -> Explanation:
         errors={("bad", EVIL): LayerError(EVIL), ("worse", EVIL): RuntimeError(EVIL)},
         findings={(EVIL, EVIL): (Finding("x", EVIL, "warning"),)},
         notes=(EVIL,),
+        families={EVIL: EVIL},
+        diagnosis={EVIL: (EVIL,)},
         provenance={EVIL: EVIL},
     )
 
@@ -251,3 +254,159 @@ def test_a_signal_is_a_bar_chart_of_its_numbers() -> None:
     assert heights[400] == 0
     assert chart[0, 80, 0] > chart[0, 80, 2]  # for: amber
     assert chart[90, 240, 2] > chart[90, 240, 0]  # against: blue
+
+
+FAMILIES = {"grad-cam": "class activation", "integrated-gradients": "gradient", "wave": "odd waves"}
+
+
+class Outline(Page):
+    """Keeps, in the order of the page, the texts of elements with the wanted classes."""
+
+    def __init__(self, page: str, *wanted: str) -> None:
+        self.wanted = wanted
+        self.found: list[tuple[str, str]] = []
+        self.depth: list[tuple[int, int]] = []
+        super().__init__(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        super().handle_starttag(tag, attrs)
+        kinds = (dict(attrs).get("class") or "").split()
+        for kind in self.wanted:
+            if kind in kinds:
+                self.found.append((kind, ""))
+                self.depth.append((len(self.found) - 1, len(self.open)))
+
+    def handle_endtag(self, tag: str) -> None:
+        super().handle_endtag(tag)
+        self.depth = [(index, depth) for index, depth in self.depth if depth <= len(self.open)]
+
+    def handle_data(self, data: str) -> None:
+        super().handle_data(data)
+        for index, _ in self.depth:
+            kind, text = self.found[index]
+            self.found[index] = kind, " ".join(f"{text} {data}".split())
+
+    def texts(self, kind: str) -> list[str]:
+        return [text for name, text in self.found if name == kind]
+
+
+def grouped(**changes: Any) -> Explanation:
+    """Maps of three families for one target, asked for in another order than that of the page."""
+    ramp = torch.linspace(0, 2, 256).reshape(1, 16, 16)
+    maps = {
+        ("wave", "tabby"): attribution(ramp, method="wave", title="Wave"),
+        ("integrated-gradients", "tabby"): attribution(ramp - 1, method="integrated-gradients", signed=True),
+        ("grad-cam", "tabby"): attribution(ramp),
+    }
+    facts = {"attributions": maps, "targets": {"tabby": Class(281)}, "errors": {}, "findings": {}, "families": FAMILIES}
+    return explanation(**(facts | changes))
+
+
+def test_maps_are_grouped_by_family_under_headings_in_plain_words() -> None:
+    page = Outline(report_html([grouped()]), "family-name", "whole")
+    assert page.found == [
+        ("family-name", "Class activation maps : what a layer's channels contributed"),
+        ("whole", "100% = 2"),
+        ("family-name", "Gradients : what a small change of each pixel would do"),
+        ("whole", "100% = 1"),
+        ("family-name", "Odd waves"),
+        ("whole", "100% = 2"),
+    ]
+    assert Outline(report_html([grouped(families={})]), "family-name").found == []  # a file of an older seewhy
+
+
+def test_a_family_has_one_colour_bar_for_each_kind_of_map_it_holds() -> None:
+    both = dict.fromkeys(FAMILIES, "gradient")
+    page = Outline(report_html([grouped(families=both)]), "family", "common-bar")
+    assert page.texts("common-bar") == ["0% 50% 100%", "−100% 0% 100% against for"]
+    assert len(page.texts("family")) == 1
+    assert page.texts("family")[0].count("Colours are shares of each map's own largest magnitude") == 1
+    assert Outline(report_html([grouped()]), "common-bar").texts("common-bar") == [
+        "0% 50% 100%", "−100% 0% 100% against for", "0% 50% 100%"
+    ]  # fmt: skip
+
+
+def test_what_100_percent_stands_for_keeps_the_facts_of_clipping() -> None:
+    spiky = torch.linspace(0, 1, 256).reshape(1, 16, 16).clone()
+    spiky[0, -1, -1] = 500.0
+    page = Outline(report_html([grouped(attributions={("grad-cam", "tabby"): attribution(spiky)})]), "whole", "clipped")
+    [whole], [clipped] = page.texts("whole"), page.texts("clipped")
+    assert whole.startswith("100% ≥ ")
+    assert clipped.endswith("of pixels clipped; full range 0 to 500")
+
+
+@pytest.mark.parametrize(
+    ("values", "whole", "apart"),
+    [
+        (torch.linspace(0.1, 1, 256), ["100% = 1"], False),  # close to zero: drawn from zero
+        (torch.linspace(0.9, 1, 256), [], True),  # from zero nothing would be seen: a bar of its own
+        (torch.linspace(-1, 1, 256), [], True),  # negative although unsigned: not a share of anything
+        (torch.zeros(256), ["Zero everywhere"], False),
+    ],
+)
+def test_maps_that_are_no_shares_have_a_bar_of_their_own(values: torch.Tensor, whole: list[str], apart: bool) -> None:
+    one = {("grad-cam", "tabby"): attribution(values.reshape(1, 16, 16))}
+    page = Outline(report_html([grouped(attributions=one)]), "whole", "apart", "common")
+    assert page.texts("whole") == whole
+    assert bool(page.texts("apart")) == bool(not page.texts("common")) == apart
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_each_target_has_a_tab_that_the_keyboard_reaches(count: int) -> None:
+    names = [f"target {index}" for index in range(count)]
+    ramp = torch.linspace(0, 2, 256).reshape(1, 16, 16)
+    record = grouped(
+        targets={name: Class(index) for index, name in enumerate(names)},
+        attributions={("grad-cam", name): attribution(ramp) for name in names},
+    )
+    page = Outline(report_html([record]), "why")
+    tabs = page.all("button", role="tab")
+    assert len(tabs) == (count if count > 1 else 0)
+    assert [tab["tabindex"] for tab in tabs] == (["0"] + ["-1"] * (count - 1) if count > 1 else [])
+    panels = [attrs for attrs in page.all("div") if attrs.get("class") == "target"]
+    assert len(panels) == count
+    assert not any("hidden" in panel for panel in panels)  # without script, and on paper, all are there
+    assert page.texts("why") == ([f"Why “{name}”?" for name in names] if count > 1 else [])
+    assert page.text.count("Why “target 0”?") == (1 if count > 1 else 2)  # else as the title of window and page
+
+
+@pytest.mark.parametrize("target", [Difference(281, 285), Contrast(281, (285,))])
+def test_why_this_rather_than_that_says_which_colour_speaks_for_which(target: Target) -> None:
+    ramp = torch.linspace(-1, 2, 256).reshape(1, 16, 16)
+    name = "tabby rather than Egyptian cat"
+    record = grouped(
+        targets={"tabby": Class(281), name: target},
+        attributions={("grad-cam", name): attribution(ramp, signed=True)},
+    )
+    page = Outline(report_html([record]), "why", "ends")
+    assert page.texts("why") == ["Why “tabby” rather than “Egyptian cat”?"]
+    assert page.texts("ends") == ["for “Egyptian cat” for “tabby”"]  # from the blue end to the amber one
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "heading", "contra"),
+    [
+        ("a rather than b (probability)", Difference(0, 1), "Why “a” rather than “b”? (probability)", "for “b”"),
+        (
+            "a rather than b, c (times 2)",
+            Contrast(0, (1, 2), 2.0),
+            "Why “a” rather than “b, c”? (times 2)",
+            "for “b, c”",
+        ),
+        ("a rather than crane (bird)", Difference(0, 1), "Why “a” rather than “crane (bird)”?", "for “crane (bird)”"),
+        ("tea rather than coffee", Class(3), "Why “tea rather than coffee”?", "against"),  # a label, not a difference
+    ],
+)
+def test_questions_are_read_from_the_target_and_not_from_its_label(
+    name: str, target: Target, heading: str, contra: str
+) -> None:
+    asked = question(name, target)
+    assert (asked.heading, asked.contra) == (heading, contra)
+
+
+def test_the_diagnosis_stands_above_the_maps_of_its_target() -> None:
+    record = grouped(diagnosis={"tabby": ("The model is sure.", "Maps <agree>.")})
+    page = Outline(report_html([record]), "diagnosis", "family-name")
+    assert page.found[0] == ("diagnosis", "The model is sure. Maps <agree>.")
+    assert "diagnosis" not in [attrs.get("class") for attrs in Page(report_html([grouped()])).all("ul")]
+    assert "Agreement is no proof" in page.text

@@ -68,6 +68,14 @@ def test_the_lowest_number_of_an_unsigned_map_has_the_first_colour_and_the_highe
     assert (scale.colours(values)[[0, 2], :3] == table(SEQUENTIAL)[[0, 255]]).all()
 
 
+def test_an_unsigned_map_that_begins_near_zero_is_drawn_from_zero() -> None:
+    scale = scale_for([np.array([0.1, 0.5, 1.0])], signed=False)
+    assert scale.position(np.array([0.0, 0.1, 0.5, 1.0])).tolist() == [0.0, 0.1, 0.5, 1.0]
+    assert (scale.proportional, scale.whole()) == (True, "100% = 1")
+    assert not scale_for([np.array([0.41, 0.61])], signed=False).proportional
+    assert not scale_for([np.zeros(3)], signed=True).proportional
+
+
 def test_a_shared_scale_gives_equal_numbers_equal_colours() -> None:
     small, large = np.array([0.0, 1.0]), np.array([0.0, 1.0, 4.0])
     own = scale_for([small], signed=False)

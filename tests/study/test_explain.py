@@ -12,6 +12,7 @@ from torch import nn
 
 import seewhy
 from seewhy.core.errors import InputError, InputTypeError, LayerError, SettingError, TargetError, UnknownNameError
+from seewhy.core.targets import Contrast, Difference
 from seewhy.engine import FlowDone, RoundStarted
 from seewhy.study.explain import explain_many, make_plan
 
@@ -36,7 +37,7 @@ def test_prediction_is_the_network_s_own(model, cat):
 
 
 def test_targets_are_named_in_words_and_give_the_maps_of_attribute(model, cat):
-    assert list(cat.targets) == ["tiger cat", "tabby"]
+    assert list(cat.targets) == ["tiger cat", "tabby", "tiger cat rather than Egyptian cat"]
     x = model.preprocessing(seewhy.models.images.open_picture(chelsea()))
     alone = seewhy.attribute(model, x, "grad-cam", target=281)
     torch.testing.assert_close(cat["grad-cam", "tabby"].values, alone.values)
@@ -165,9 +166,87 @@ def test_events_are_emitted_only_to_a_listener(model, capsys):
     events = []
     seewhy.explain(model, chelsea(), methods="grad-cam", options=seewhy.Options(on_event=events.append))
     assert any(isinstance(event, RoundStarted) for event in events)
-    assert sum(isinstance(event, FlowDone) for event in events) == 2
+    assert sum(isinstance(event, FlowDone) for event in events) == 3  # the prediction, the map, the contrast
     seewhy.explain(model, chelsea(), methods="grad-cam")
     assert capsys.readouterr() == ("", "")
+
+
+def rows_of(model, **asked):
+    """Returns the explanation and how many rows the network's first layer has seen for it."""
+    seen = []
+    first = next(module for module in model.module.modules() if isinstance(module, nn.Conv2d))
+    handle = first.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    try:
+        return seewhy.explain(model, chelsea(), **asked), sum(seen)
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("targets", "words", "record"),
+    [
+        (None, "tiger cat rather than Egyptian cat", Contrast(282, (285,))),
+        ("tiger cat", "tiger cat rather than Egyptian cat", Contrast(282, (285,))),
+        (["tabby", "lynx"], "tabby rather than lynx", Difference(281, 287)),
+        (["tabby", "lynx", "tiger cat"], "tabby rather than lynx", Difference(281, 287)),
+        ([None, seewhy.targets.Top(rank=1)], "tiger cat rather than Egyptian cat", Contrast(282, (285,))),
+    ],
+)
+def test_why_this_rather_than_that_comes_last_and_costs_no_forward_pass(model, targets, words, record):
+    e, rows = rows_of(model, methods=["grad-cam", "saliency"], targets=targets)
+    without, fewer = rows_of(model, methods=["grad-cam", "saliency"], targets=targets, contrast=False)
+    assert rows == fewer
+    assert list(e.targets) == [*without.targets, words]
+    assert e.targets[words] == record
+    assert list(e.attributions) == [*without.attributions, ("grad-cam", words)]
+    # By definition: the channels weighted by the mean gradient of the difference of the two scores.
+    alone = seewhy.attribute(
+        model,
+        model.preprocessing(seewhy.models.images.open_picture(chelsea())),
+        seewhy.methods.GradCam(relu=False),
+        target=seewhy.targets.Function(
+            lambda row: row[record.index] - row[record.others[0] if isinstance(record, Contrast) else record.other]
+        ),
+    )
+    torch.testing.assert_close(e["grad-cam", words].values, alone.values)
+    assert e["grad-cam", words].signed
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"methods": "saliency"},  # no class activation map was asked for
+        {"methods": "grad-cam", "targets": lambda row: row.sum()},
+        {"methods": "grad-cam", "targets": ["tabby", lambda row: row.sum()]},
+        {"methods": "grad-cam", "targets": Difference(281, 285)},
+        {"methods": "grad-cam", "targets": Contrast(281, (285,))},
+        {"methods": "grad-cam", "targets": ["tabby", "tabby"]},
+        {"methods": "grad-cam", "contrast": False},
+    ],
+)
+def test_no_contrast_where_none_is_asked_about(model, asked):
+    e = seewhy.explain(model, chelsea(), **asked)
+    assert {key for key in e.attributions if key[1] == list(e.targets)[-1]} == {(asked["methods"], list(e.targets)[-1])}
+    assert len(e.targets) == len({*make_plan(model, **asked).targets})
+    assert not e.errors
+
+
+def test_a_contrast_that_cannot_be_had_leaves_no_trace():
+    single = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1))
+    e = seewhy.explain(single, torch.rand(1, 1, 8, 8), methods=["layer-cam", "saliency"])
+    assert not e.errors
+    assert len(e.targets) == 1
+    assert set(e.titles) == set(e.families) == {"layer-cam", "saliency"}
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    e = seewhy.explain(flat, torch.rand(1, 1, 8, 8), methods=["grad-cam", "saliency"])
+    assert [key[0] for key in e.errors] == ["grad-cam"]
+    assert len(e.targets) == 1
+
+
+def test_the_contrast_looks_at_the_user_s_layer(model):
+    e = seewhy.explain(model, chelsea(), methods=["layer-cam", "saliency"], layer="blocks.5")
+    assert e["grad-cam", "tiger cat rather than Egyptian cat"].layer == "blocks.5"
+    assert e.families == {"layer-cam": "class activation", "saliency": "gradient", "grad-cam": "class activation"}
 
 
 def test_plot_save_and_notebook(cat, tmp_path):
@@ -178,5 +257,6 @@ def test_plot_save_and_notebook(cat, tmp_path):
     loaded = seewhy.load_explanation(tmp_path / "cat.npz")
     torch.testing.assert_close(loaded["grad-cam"].values, cat["grad-cam"].values, rtol=0, atol=0)
     assert loaded.prediction == cat.prediction
+    assert (loaded.families, loaded.diagnosis) == (cat.families, cat.diagnosis)
     np.testing.assert_array_equal(loaded.picture, cat.picture)
     assert "tiger cat" in cat._repr_html_()

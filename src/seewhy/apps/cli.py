@@ -68,6 +68,9 @@ def explain(
         str | None, typer.Option("--rather-than", help="Explain the target rather than this class.")
     ] = None,
     layer: Annotated[str | None, typer.Option("--layer", help="Layer of the class activation maps.")] = None,
+    no_contrast: Annotated[
+        bool, typer.Option("--no-contrast", help="Leave out the map of why this class rather than its rival.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Output: .html, .png, .npz or .json; or a folder. Default: report.html."),
@@ -79,17 +82,32 @@ def explain(
     """Explain what the model sees in each picture, and write a report."""
     from .explaining import Request, explain_files
 
-    request = Request(tuple(images), tuple(method or ()), tuple(target or ()), rather_than, layer, output, seed)
+    request = Request(
+        images=tuple(images),
+        methods=tuple(method or ()),
+        targets=tuple(target or ()),
+        rather_than=rather_than,
+        layer=layer,
+        contrast=not no_contrast,
+        output=output,
+        seed=seed,
+    )
     raise typer.Exit(explain_files(request, _loader(model, checkpoint, device), console, stderr))
 
 
 @app.command()
-def methods() -> None:
-    """List the explanation methods: what each costs and needs."""
+def methods(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the whole table in Markdown.")] = False,
+) -> None:
+    """List the explanation methods: what each costs, needs and means, and when not to use it."""
     from ..methods import all_methods, broken_methods
+    from ..methods.table import markdown as as_markdown
     from .tables import method_table
 
-    console.print(method_table(dict(all_methods())))
+    if markdown:
+        console.print(as_markdown(all_methods().values()), markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print(method_table(dict(all_methods())))
     for text in broken_methods().values():
         stderr.print(f"seewhy: {text}", markup=False, soft_wrap=True)
 

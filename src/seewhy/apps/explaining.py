@@ -32,6 +32,7 @@ class Request:
     targets: tuple[str, ...]
     rather_than: str | None
     layer: str | None
+    contrast: bool
     output: Path | None
     seed: int
 
@@ -68,7 +69,15 @@ def _plan(request: Request, model: Model, options: Options) -> Plan:
         if targets is None or not isinstance(other, Class):
             raise SettingError("--rather-than needs a --target to be compared with, and a class. Name both.")
         targets = [Difference(target.index, other.index) for target in targets]
-    return make_plan(model, request.methods or None, targets, layer=request.layer, seed=request.seed, options=options)
+    return make_plan(
+        model,
+        request.methods or None,
+        targets,
+        layer=request.layer,
+        contrast=request.contrast,
+        seed=request.seed,
+        options=options,
+    )
 
 
 def _incomplete(explanation: Explanation, asked: tuple[str, ...]) -> bool:

@@ -14,14 +14,15 @@ from ..models.layers import Layers
 
 
 def method_table(methods: dict[str, type[Method]]) -> Table:
-    """Returns all methods with their family, cost, and needs."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("name", no_wrap=True)
-    for column in ("family", "passes for one picture", "needs", "reference"):
-        table.add_column(column, overflow="fold")
-    for name, cls in methods.items():
-        info = cls.info
-        table.add_row(name, info.family, info.cost, ", ".join(sorted(info.needs)) or "nothing", info.reference)
+    """Returns all methods by family with their cost, their needs, and when not to use them."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for family in dict.fromkeys(cls.info.family for cls in methods.values()):
+        table.add_row(f"[bold]{escape(family)}[/bold]", "[dim]passes for one picture; needs; when not to use it[/dim]")
+        for name, info in ((name, cls.info) for name, cls in methods.items() if cls.info.family == family):
+            needs = ", ".join(sorted(info.needs)) or "scores only"
+            table.add_row(f"  {escape(name)}", f"{escape(info.cost)}; {needs}\n[dim]{escape(info.avoid)}[/dim]")
     return table
 
 
@@ -48,6 +49,8 @@ def summary(explanation: Explanation) -> Iterator[str]:
         yield f"  {escape(str(explanation.prediction))}"
     for note in explanation.notes:
         yield f"  [dim]{escape(note)}[/dim]"
+    for sentence in next(iter(explanation.diagnosis.values()), ()):
+        yield f"  {escape(sentence)}"
     for key, attribution in explanation.attributions.items():
         known = attribution.diagnostics
         passes = f"{known['forward_passes']} forward, {known['backward_passes']} backward"

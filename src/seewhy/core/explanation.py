@@ -58,6 +58,8 @@ class Explanation:
     attributions: by (method name, target in words), in the order they were asked for.
     errors: by the same keys, the error of each method that failed.
     findings: by the same keys, what to know about each map. titles: the methods' names in prose.
+    families: the methods' families, such as "gradient". diagnosis: by target in words, sentences on what the
+        records together say.
     """
 
     source: str
@@ -70,6 +72,8 @@ class Explanation:
     errors: Mapping[tuple[str, str], Exception] = field(default_factory=dict)
     findings: Mapping[tuple[str, str], tuple[Finding, ...]] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
+    families: Mapping[str, str] = field(default_factory=dict)
+    diagnosis: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

@@ -28,10 +28,10 @@ class Gradient:
 
 @dataclass(frozen=True, slots=True)
 class LayerView:
-    """A layer's activation and the gradient of the score with respect to it, for each row."""
+    """A layer's activation (n, ...) and, where it was asked for, the gradient of the score (n,) with respect to it."""
 
     activation: Tensor
-    gradient: Tensor
+    gradient: Tensor | None
     score: Tensor
     layer: str
     target: Target
@@ -125,23 +125,27 @@ def _weighted(weights: Tensor, leaf: Tensor) -> Tensor:
     return total.to("cpu", torch.float64)
 
 
-def layer_view(case: Case, target: Target, layer: str | None = None) -> Query[LayerView]:
-    """Asks for a layer's activation and gradient at the example itself; None is the model's default layer."""
+def layer_view(
+    case: Case, target: Target, layer: str | None = None, *, rows: Rows | None = None, gradient: bool = True
+) -> Query[LayerView]:
+    """Asks for a layer's activation, and its gradient unless `gradient` is False; all kept, for a handful of rows.
+
+    layer: None is the model's default layer. rows: None is the example itself.
+    """
     name = layer or DEFAULT_LAYER
 
     def finish(state: list[Chunk]) -> LayerView:
-        chunk = state[0]
-        assert chunk.score is not None
         return LayerView(
-            chunk.activations[name],
-            chunk.gradients[name],
-            chunk.score,
-            chunk.names[name],
-            chunk.resolved[0],
+            torch.cat([chunk.activations[name] for chunk in state]),
+            torch.cat([chunk.gradients[name] for chunk in state]) if gradient else None,
+            torch.cat([chunk.score for chunk in state if chunk.score is not None]),
+            state[0].names[name],
+            state[0].resolved[0],
         )
 
     fold: Fold[list[Chunk], LayerView] = Fold(list, lambda state, _, chunk: [*state, chunk], finish)
-    return Query(case.rows(), target, fold, Record(activations=(name,), gradients=(name,)))
+    record = Record(activations=(name,), gradients=(name,) if gradient else ())
+    return Query(case.rows() if rows is None else rows, target, fold, record)
 
 
 def anchor(case: Case, target: Target) -> Flow[tuple[Target, Tensor]]:

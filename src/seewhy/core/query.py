@@ -102,3 +102,24 @@ def ask_all(*queries: Query[Any]) -> Flow[tuple[Any, ...]]:
     """Returns the replies to several queries, answered in one round."""
     reply = yield queries
     return cast("tuple[Any, ...]", reply)
+
+
+def together(*flows: Flow[Any]) -> Flow[tuple[Any, ...]]:
+    """Returns the results of several flows that go on side by side: what they ask in one round shares its passes."""
+    results: list[Any] = [None] * len(flows)
+    replies: dict[int, Any] = dict.fromkeys(range(len(flows)))
+    while True:
+        asked: dict[int, Any] = {}
+        for place, reply in replies.items():
+            try:
+                asked[place] = flows[place].send(reply)
+            except StopIteration as stop:
+                results[place] = stop.value
+        if not asked:
+            return tuple(results)
+        several = {place: item if isinstance(item, tuple) else (item,) for place, item in asked.items()}
+        given = iter((yield tuple(query for queries in several.values() for query in queries)))
+        replies = {}
+        for place, queries in several.items():
+            own = tuple(next(given) for _ in queries)
+            replies[place] = own if isinstance(asked[place], tuple) else own[0]

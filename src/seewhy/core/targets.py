@@ -100,15 +100,18 @@ class Contrast:
 class Nearest:
     """The class `index`, None for each row's own top class, against the `count` classes of the nearest scores.
 
-    Which these are is found in each row's own output; it then stands for a `Contrast`.
+    strongest: against the highest scores instead. All others where there are fewer. Which they are is found in each row's own output; it then stands for a `Contrast`.
     """
 
     index: int | None = None
     count: int = 1
     strength: float = 1.0
     of: Of = "score"
+    strongest: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.strongest, bool):
+            raise SettingError(f"strongest must be True or False; given {self.strongest!r}.")
         if self.index is not None:
             _check_index("class index", self.index)
         _check_index("count", self.count)
@@ -183,9 +186,10 @@ def describe(target: Target, labels: tuple[str, ...] | None = None) -> str:
         case Contrast(index=index, others=others, strength=strength):
             text = f"{label(index)} rather than {', '.join(map(label, others))}"
             text += "" if strength == 1 else f" (times {strength:g})"
-        case Nearest(index=index, count=count):
+        case Nearest(index=index, count=count, strongest=strongest):
             name = "top class" if index is None else label(index)
-            text = f"{name} rather than its nearest" + ("" if count == 1 else f" {count}")
+            which = "the strongest" if strongest else "its nearest"
+            text = f"{name} rather than {which}" + ("" if count == 1 else f" {count}")
         case Unit(layer=layer, channel=channel, position=position):
             text = f"{layer} channel {channel}" + (f" at {position}" if position else "")
         case Function(name=name):

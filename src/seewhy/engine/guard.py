@@ -96,6 +96,23 @@ def quiet_modes(device: torch.device, autocast: torch.dtype | None) -> Iterator[
 
 
 @contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Takes the caller's autocast off what methods compute themselves, on the model's device and on the CPU."""
+    with ExitStack() as stack:
+        for kind in {device.type, "cpu"}:
+            if _autocast_active(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+def _autocast_active(kind: str) -> bool:
+    try:
+        return torch.is_autocast_enabled(kind)
+    except RuntimeError:  # a device type without autocast
+        return False
+
+
+@contextmanager
 def guarded(modules: Sequence[nn.Module], memo: Memo) -> Iterator[ModelState]:
     """Holds the model's lock, sets evaluation mode, and puts everything back, whatever happens inside.
 

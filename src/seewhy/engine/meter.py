@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..core.attribution import Attribution
 from .passes import PassResult
 from .rounds import Segment
 
@@ -63,6 +64,14 @@ class Meters:
         """Tells everyone who had rows in the batch."""
         for flow in _flows(parts):
             self.of(flow).notes[text] = None
+
+    def heard(self, flow: Hashable, value: Any) -> Any:
+        """Returns a flow's value; what an attribution's method has to note joins what the engine noted."""
+        if not isinstance(value, Attribution) or "notes" not in value.diagnostics:
+            return value
+        rest = dict(value.diagnostics)
+        self.of(flow).notes.update(dict.fromkeys(rest.pop("notes")))
+        return replace(value, diagnostics=rest)
 
     @staticmethod
     def pass_seed(part: Segment) -> int:

@@ -14,7 +14,7 @@ from ..core.query import Flow, Query
 from ..models.model import Model
 from .chunks import Answering
 from .events import FlowDone, RoundStarted
-from .guard import guarded, quiet_modes, random_state
+from .guard import full_precision, guarded, quiet_modes, random_state
 from .meter import Meter, Meters
 from .options import Options
 from .prepared import Copies
@@ -116,10 +116,11 @@ class Engine:
     def _step(self, key: Hashable, live: dict[Hashable, _Live], finish: Any, advance: Callable[[], Any]) -> None:
         """Lets a flow go on to its next queries, its value, or its error."""
         try:
-            asked = advance()
+            with full_precision(self.model.device):
+                asked = advance()
         except StopIteration as stop:
             del live[key]
-            finish(key, stop.value, None)
+            finish(key, self.meters.heard(key, stop.value), None)
         except Exception as error:
             del live[key]
             finish(key, None, error.failure if isinstance(error, _Stopped) else error)

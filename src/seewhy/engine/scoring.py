@@ -61,15 +61,15 @@ class Scorer:
     def _against(self, row: int, target: Nearest) -> Contrast:
         """Returns the class and those whose scores are nearest to its own, nearest first."""
         values = self._matrix("score")[row].detach()
-        if target.count >= len(values):
+        if len(values) < 2:
             raise TargetError(
-                f"A class is set against {target.count} other{'s' * (target.count > 1)}, so the model needs at least "
-                f"{target.count + 1} classes; it has {len(values)}. Explain the class alone, such as target=0."
+                "A class is set against others, so the model needs at least 2 classes; it has one output. Explain that "
+                "alone, such as target=0."
             )
         index = int(values.argmax()) if target.index is None else self._index(target.index, values[None])
-        distance = (values - values[index]).abs()
-        distance[index] = -1  # itself comes first, also beside classes of equal score
-        others = distance.topk(target.count + 1, largest=False).indices[1:]
+        distance = -values if target.strongest else (values - values[index]).abs()
+        distance[index] = -torch.inf  # itself comes first, also beside classes of equal score
+        others = distance.topk(min(target.count + 1, len(values)), largest=False).indices[1:]
         return Contrast(index, tuple(others.tolist()), target.strength, target.of)
 
     def _answers_yes(self, value: Tensor) -> bool:

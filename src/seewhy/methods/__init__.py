@@ -1,29 +1,43 @@
 """Explanation methods: one file each, mathematics only."""
 
 from .cam import Cam
+from .deconvnet import Deconvnet
+from .eigen_cam import EigenCam
+from .expected_gradients import ExpectedGradients
+from .finer_cam import FinerCam
 from .grad_cam import GradCam
 from .grad_cam_plus_plus import GradCamPlusPlus
 from .guided_backprop import GuidedBackprop
+from .guided_grad_cam import GuidedGradCam
 from .hires_cam import HiResCam
 from .input_x_gradient import InputXGradient
 from .integrated_gradients import IntegratedGradients
 from .layer_cam import LayerCam
 from .registry import all_methods, broken_methods, find
 from .saliency import Saliency
+from .smooth_grad_cam_plus_plus import SmoothGradCamPlusPlus
 from .smoothgrad import SmoothGrad
+from .vargrad import VarGrad
 from .xgrad_cam import XGradCam
 
 __all__ = [
     "Cam",
+    "Deconvnet",
+    "EigenCam",
+    "ExpectedGradients",
+    "FinerCam",
     "GradCam",
     "GradCamPlusPlus",
     "GuidedBackprop",
+    "GuidedGradCam",
     "HiResCam",
     "InputXGradient",
     "IntegratedGradients",
     "LayerCam",
     "Saliency",
     "SmoothGrad",
+    "SmoothGradCamPlusPlus",
+    "VarGrad",
     "XGradCam",
     "all_methods",
     "broken_methods",

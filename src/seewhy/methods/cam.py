@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from ..core.attribution import Attribution
 from ..core.errors import LayerError
-from ..core.method import Method, MethodInfo
-from ..core.query import Flow
+from ..core.method import MethodInfo
+from ..core.queries import layer_view
+from ..core.query import Flow, ask
 from ..core.rows import Case
 from ..core.targets import Target
-from .cam_layer import Reshape, cam, check_cam_settings, place_axes, place_view
+from .class_activation import LayerMap, LayerMethod, PlacedView, finish
+from .pooled_head import Answer, additivity_gap, check_target, class_weights, fitting, no_head, pooled_by
+
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Cam(Method):
+class Cam(LayerMethod):
     """Map of the last feature maps, weighted by the linear layer's weights for the class; signed, (N, *places).
 
-    map = sum_k w_k A_k, where S = sum_k w_k mean(A_k) + b. Its mean over the places plus the bias is the score.
+    map = sum_k w_k A_k, where S = sum_k w_k mean(A_k) + b: its mean over the places and the bias are the score.
 
-    The weights are read off the pass itself: in front of global average pooling and a linear layer the gradient
-    of the score is the same at every place, w_k / (number of places). Where it is not, the network has no such
-    head behind this layer, and LayerError says so. For a difference of two classes the weights are subtracted.
+    Behind global maximum pooling S = sum_k w_k max(A_k) + b: the map is the same, and the score is made of each
+    channel's largest place alone. Which pooling it is, is found by doing the sum: what the head says of the pooled
+    channels must be the score. `diagnostics` hold it as `pooling`, and the head's name. For a difference of classes
+    the weights are subtracted. Of a network that ends in softmax or sigmoid the map speaks of the logit.
 
-    layer: None takes the layer that feeds the pooling. relu: the paper has none.
+    layer: None takes the layer that feeds the pooling, and LayerError says so where no such head follows. Any layer
+        with as many channels as the network's last linear layer takes can be named. Before a batch-norm, an activation
+        or a residual sum the map no longer adds up: `additivity_gap` is |map's mean + bias - score| / |score|, None
+        where the score looks like a probability.
+    relu: the paper has none. reshape, channels, neurons, combine, augment: as for every class activation method.
+
+    Differences: tutorials lay the weights over the last convolution, before batch-norm and the residual sum, where
+    the paper's equation does not hold; that needs the layer's name here.
 
     Reference: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, arXiv 1512.04150,
-    eq. 1 and 2.
+    eq. 1 and 2; Oquab et al., "Is object localization for free?", CVPR 2015, for maximum pooling.
     """
 
-    layer: Any = None
-    reshape: Reshape = None
     relu: bool = False
 
+    takes_gradient: ClassVar[bool] = False
     info: ClassVar[MethodInfo] = MethodInfo(
         name="cam",
         family="class activation",
@@ -45,33 +54,58 @@ class Cam(Method):
         reduce="none",
         signed=True,
         units="score, times the number of places",
-        needs=frozenset({"gradient", "layer"}),
-        cost="1 forward, 1 backward from the layer on",
+        needs=frozenset({"layer"}),
+        cost="1 forward",
         reference="Zhou et al. 2016, arXiv 1512.04150",
+        avoid="Only for networks that end in global pooling and one linear layer; for others use grad-cam.",
     )
 
-    def __post_init__(self) -> None:
-        check_cam_settings(self.layer, self.reshape, self.relu)
-
     def flow(self, case: Case, target: Target) -> Flow[Attribution]:
-        """Yields one query for the layer and returns the weighted map."""
-        placed = yield from place_view(case, target, self.layer, self.reshape)
-        activation, gradient = placed.activation, placed.gradient
-        axes = place_axes(gradient)
-        places = math.prod(gradient.shape[2:])
-        weights = gradient.mean(axes, keepdim=True)
-        check_pooled(gradient, weights, placed.view.layer)
-        signed = (weights * places * activation).sum(1)
-        return cam(self, case, placed, signed, self.relu)
+        """Yields one query for each layer, and returns the map.
+
+        Where the sum does not prove that the layer is pooled, its gradient is asked for too: a layer that does not
+        influence the score is refused.
+        """
+        placed = yield from self.views(case, target)
+        maps = [self.layer_map(one) for one in placed]
+        for one, made in zip(placed, maps, strict=True):
+            if made.facts["pooling"] == UNKNOWN:
+                yield from ask(layer_view(case, one.view.target, one.view.layer))
+        return finish(self, placed, maps)
+
+    def layer_map(self, placed: PlacedView) -> LayerMap:
+        """Returns the channels' sum, weighted by the head."""
+        view, whole = placed.view, placed.whole
+        check_target(view.target)
+        answer = Answer(view.target, view.score)
+        known = placed.case.facts.heads()
+        last = fitting(known[:1], whole.shape[1])
+        tried = ((head, pooled_by(head, whole, answer)) for head in (*fitting(known, whole.shape[1]), no_head(whole)))
+        found = next((pair for pair in tried if pair[1]), None)
+        if found is None and (self.layer is None or not last):
+            raise LayerError(_refusal(placed, bool(last)))
+        head, pooling = found or (last[0], None)
+        weights, bias = class_weights(head, view.target)
+        kept = weights if placed.part.channels is None else weights[placed.part.channels.to(weights.device)]
+        facts = {
+            "head": head.name or "none: the layer's channels are the classes",
+            "pooling": pooling or UNKNOWN,
+            "additivity_gap": 0.0 if pooling else additivity_gap(whole, weights, bias, view.score),
+        }
+        return LayerMap(torch.tensordot(placed.activation.to(kept.dtype), kept, dims=([1], [0])), facts=facts)
 
 
-def check_pooled(gradient: Tensor, mean: Tensor, layer: str) -> None:
-    """Raises LayerError unless the gradient (1, C, *places) is the same at every place."""
-    scale = gradient.abs().max()
-    tolerance = {torch.float64: 1e-8, torch.float32: 1e-4}.get(gradient.dtype, 2e-2)
-    if bool((gradient - mean).abs().max() > tolerance * scale):
-        raise LayerError(
-            f"CAM needs global average pooling and one linear layer right behind layer {layer!r}; what follows here "
-            "weights the places differently. Use 'grad-cam', which generalises CAM, or name the layer that is "
-            "pooled."
+def _refusal(placed: PlacedView, fits: bool) -> str:
+    """Returns why there is no CAM at this layer, and what to do."""
+    layer, channels = placed.view.layer, placed.whole.shape[1]
+    text = "CAM needs global average pooling or global maximum pooling and one linear layer right behind layer "
+    if fits:
+        return (
+            f"{text}{layer!r}: what the linear layer says of its pooled channels is not the score. Use 'grad-cam', "
+            f"which generalises CAM, or name a layer, such as layer={layer!r}, to lay the weights over it all the same."
         )
+    given = [f"its last one, {head.name!r}, takes {head.weight.shape[1]}" for head in placed.case.facts.heads()[:1]]
+    return (
+        f"{text}{layer!r}, with weights for its {channels} channels; this network has no such linear layer "
+        f"({''.join(given) or 'it has none at all'}). Use 'grad-cam', which generalises CAM and needs no such head."
+    )

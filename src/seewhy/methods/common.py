@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from ..core.attribution import Attribution
+from ..core.attribution import Attribution, Values
 from ..core.errors import SettingError, nearest
 from ..core.method import Method
 from ..core.rows import Case
@@ -38,6 +39,12 @@ def attribution(
         settings=method.settings(),
         **facts,
     )
+
+
+def standard_errors(case: Case, errors: Sequence[Tensor]) -> Values:
+    """Returns the errors (...) of the attributed leaves as an attribution has them: (1, ...), dtype and device fit."""
+    fitted = tuple(part[None].to(leaf.device, leaf.dtype) for part, leaf in zip(errors, case.x, strict=True))
+    return fitted if len(fitted) > 1 else fitted[0]
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

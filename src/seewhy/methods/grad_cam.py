@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..core.attribution import Attribution
-from ..core.method import Method, MethodInfo
-from ..core.query import Flow
-from ..core.rows import Case
-from ..core.targets import Target
-from .cam_layer import Reshape, cam, check_cam_settings, place_axes, place_view
+from ..core.method import MethodInfo
+from .class_activation import LayerMap, LayerMethod, PlacedView
 
 
 @dataclass(frozen=True, slots=True)
-class GradCam(Method):
+class GradCam(LayerMethod):
     """Map of a layer's channels, each weighted by its mean gradient, then ReLU; (N, *places).
 
     w_k = mean over places of dS/dA_k,  map = relu(sum_k w_k A_k).
 
-    layer: name or module; None takes the model's default layer. reshape: for token layers, a function from
-    (N, T, D) to (N, D, h, w) or (rows, columns). relu=False gives the signed map.
+    layer, reshape, relu, channels, neurons, combine, augment: as for every class activation method (`LayerMethod`).
+
+    Differences: none from the paper. Usual implementations stretch each map to 0..1, so that maps cannot be compared;
+    here it keeps its unit. pytorch-grad-cam behind an in-place ReLU takes the activation after it, not the layer's.
 
     Reference: Selvaraju et al., "Grad-CAM", ICCV 2017, arXiv 1610.02391, eq. 1 and 2.
     """
-
-    layer: Any = None
-    reshape: Reshape = None
-    relu: bool = True
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="grad-cam",
@@ -39,15 +33,10 @@ class GradCam(Method):
         needs=frozenset({"gradient", "layer"}),
         cost="1 forward, 1 backward from the layer on",
         reference="Selvaraju et al. 2017, arXiv 1610.02391",
+        avoid="The map is as coarse as the layer, and channel means blur it at early layers: there use layer-cam.",
     )
 
-    def __post_init__(self) -> None:
-        check_cam_settings(self.layer, self.reshape, self.relu)
-
-    def flow(self, case: Case, target: Target) -> Flow[Attribution]:
-        """Yields one query for the layer and returns the weighted map."""
-        placed = yield from place_view(case, target, self.layer, self.reshape)
-        activation, gradient = placed.activation, placed.gradient
-        weights = gradient.mean(place_axes(gradient), keepdim=True)
-        signed = (weights * activation).sum(1)
-        return cam(self, case, placed, signed, self.relu)
+    def layer_map(self, placed: PlacedView) -> LayerMap:
+        """Returns the channels' weighted sum."""
+        weights = placed.gradient.mean(placed.axes, keepdim=True)
+        return LayerMap((weights * placed.activation).sum(1))

@@ -38,6 +38,7 @@ class GuidedBackprop(Method):
         needs=frozenset({"gradient", "activations"}),
         cost="1 forward, 1 backward",
         reference="Springenberg et al. 2014, arXiv 1412.6806",
+        avoid="It hardly depends on the class, and looks sharp even for random weights: no evidence for a decision.",
     )
 
     def flow(self, case: Case, target: Target) -> Flow[Attribution]:

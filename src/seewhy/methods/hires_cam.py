@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..core.attribution import Attribution
-from ..core.method import Method, MethodInfo
-from ..core.query import Flow
-from ..core.rows import Case
-from ..core.targets import Target
-from .cam_layer import Reshape, cam, check_cam_settings, place_view
+from ..core.method import MethodInfo
+from .class_activation import LayerMap, LayerMethod, PlacedView
 
 
 @dataclass(frozen=True, slots=True)
-class HiResCam(Method):
+class HiResCam(LayerMethod):
     """Map of gradient times activation, place by place, summed over the channels; (N, *places).
 
     map = sum_k dS/dA_k * A_k, then ReLU. In front of pooling and one linear layer its sum over the places is the
     score without its bias.
 
-    layer, reshape: as for Grad-CAM. relu=False gives the signed map.
+    layer, reshape, relu, channels, neurons, combine, augment: as for every class activation method (`LayerMethod`).
 
     Differences: the paper's sum is signed; the ReLU, which the usual implementations apply to be compared with
     Grad-CAM, is the default here too.
 
     Reference: Draelos, Carin, "Use HiResCAM instead of Grad-CAM", 2020, arXiv 2011.08891.
     """
-
-    layer: Any = None
-    reshape: Reshape = None
-    relu: bool = True
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="hires-cam",
@@ -42,14 +34,9 @@ class HiResCam(Method):
         needs=frozenset({"gradient", "layer"}),
         cost="1 forward, 1 backward from the layer on",
         reference="Draelos and Carin 2020, arXiv 2011.08891",
+        avoid="Far from the head the gradient of single places is noisy: prefer a late layer.",
     )
 
-    def __post_init__(self) -> None:
-        check_cam_settings(self.layer, self.reshape, self.relu)
-
-    def flow(self, case: Case, target: Target) -> Flow[Attribution]:
-        """Yields one query for the layer and returns the weighted map."""
-        placed = yield from place_view(case, target, self.layer, self.reshape)
-        activation, gradient = placed.activation, placed.gradient
-        signed = (gradient * activation).sum(1)
-        return cam(self, case, placed, signed, self.relu)
+    def layer_map(self, placed: PlacedView) -> LayerMap:
+        """Returns the channels' sum of gradient times activation."""
+        return LayerMap((placed.gradient * placed.activation).sum(1))

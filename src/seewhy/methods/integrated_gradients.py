@@ -64,6 +64,7 @@ class IntegratedGradients(Method):
         needs=frozenset({"gradient"}),
         cost="16 to 512 gradients, until the gap is below 1 %",
         reference="Sundararajan et al. 2017, arXiv 1703.01365",
+        avoid="What equals the baseline gets nothing: a black baseline cannot see black objects; compare baselines.",
     )
 
     def __post_init__(self) -> None:

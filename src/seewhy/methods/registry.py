@@ -9,15 +9,22 @@ from importlib.metadata import EntryPoint, entry_points
 from ..core.errors import LayerError, SettingError, UnknownNameError, nearest
 from ..core.method import Method
 from .cam import Cam
+from .deconvnet import Deconvnet
+from .eigen_cam import EigenCam
+from .expected_gradients import ExpectedGradients
+from .finer_cam import FinerCam
 from .grad_cam import GradCam
 from .grad_cam_plus_plus import GradCamPlusPlus
 from .guided_backprop import GuidedBackprop
+from .guided_grad_cam import GuidedGradCam
 from .hires_cam import HiResCam
 from .input_x_gradient import InputXGradient
 from .integrated_gradients import IntegratedGradients
 from .layer_cam import LayerCam
 from .saliency import Saliency
+from .smooth_grad_cam_plus_plus import SmoothGradCamPlusPlus
 from .smoothgrad import SmoothGrad
+from .vargrad import VarGrad
 from .xgrad_cam import XGradCam
 
 GROUP = "seewhy.methods"
@@ -25,14 +32,21 @@ BUILT_IN: tuple[type[Method], ...] = (
     Saliency,
     InputXGradient,
     SmoothGrad,
+    VarGrad,
     IntegratedGradients,
+    ExpectedGradients,
+    Deconvnet,
     GuidedBackprop,
+    GuidedGradCam,
     Cam,
     GradCam,
     GradCamPlusPlus,
+    SmoothGradCamPlusPlus,
     XGradCam,
     LayerCam,
     HiResCam,
+    EigenCam,
+    FinerCam,
 )
 
 

@@ -37,6 +37,7 @@ class Saliency(Method):
         needs=frozenset({"gradient"}),
         cost="1 forward, 1 backward",
         reference="Simonyan et al. 2013, arXiv 1312.6034",
+        avoid="Its grain is noise as much as evidence, and a saturated score leaves it empty: compare with smoothgrad.",
     )
 
     def flow(self, case: Case, target: Target) -> Flow[Attribution]:

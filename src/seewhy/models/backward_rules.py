@@ -199,7 +199,7 @@ def uninterceptable(module: nn.Module) -> str | None:
         for attribute, function in _functions(part):
             if isinstance(function, torch.jit.ScriptFunction):
                 return f"{where} calls a TorchScript function, {attribute}"
-            if hasattr(function, "_torchdynamo_orig_callable"):
+            if "_torchdynamo_orig_callable" in getattr(function, "__dict__", {}):  # a mock says yes to every hasattr
                 return f"{where} calls a function compiled by torch.compile, {attribute}"
     return None
 

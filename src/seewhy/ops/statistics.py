@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -99,6 +100,105 @@ class Moments:
         return (self.variance / max(self.count, 1)).sqrt()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FourMoments:
+    """Moments up to the fourth of the rows seen so far, float64 on the CPU: they say how sure a variance is.
+
+    As `Moments`, which are kept inside and cost less: rows may come in any batches. Equal rows have exact zeros.
+
+    Reference: Pébay, "Formulas for robust, one-pass parallel computation of covariances and arbitrary-order
+    statistical moments", Sandia report SAND2008-6212 (2008).
+    """
+
+    base: Moments
+    cubes: Tensor
+    """Sum of cubed deviations from the mean."""
+    fourths: Tensor
+    """Sum of the deviations' fourth powers."""
+
+    @staticmethod
+    def empty() -> FourMoments:
+        """Returns the moments of no rows; the first batch brings the shape."""
+        base = Moments.empty()
+        return FourMoments(base, base.squares, base.squares)
+
+    @staticmethod
+    def of(batch: Tensor) -> FourMoments:
+        """Returns the moments of `batch` (n, ...), reduced over its rows on the device it is on.
+
+        Raises:
+            InputError: the batch has no row dimension.
+        """
+        # Fourth powers leave float32's range, so Apple's GPUs, which have no float64, are no help here.
+        rows = batch.detach().cpu() if batch.device.type == "mps" else batch.detach()
+        base = Moments.of(rows)
+        if base.count == 0:
+            return FourMoments(base, base.squares, base.squares)
+        _, _, deviations = _deviations(rows, torch.float64)
+        squares = deviations.square()
+        cubes = (squares * deviations).sum(0)
+        return FourMoments(base, _to_double(cubes), _to_double(squares.square_().sum(0)))
+
+    def update(self, batch: Tensor) -> FourMoments:
+        """Returns these moments with the rows of `batch` (n, ...) added; n may be 0.
+
+        Raises:
+            InputError: the rows have another shape than those before.
+        """
+        return self.merge(FourMoments.of(batch))
+
+    def merge(self, other: FourMoments) -> FourMoments:
+        """Returns the moments of both sets of rows together.
+
+        Raises:
+            InputError: the two have rows of different shapes.
+        """
+        base = self.base.merge(other.base)
+        if self.count == 0 or other.count == 0:
+            filled = max(self, other, key=lambda part: part.count)
+            return FourMoments(base, filled.cubes.expand_as(base.squares), filled.fourths.expand_as(base.squares))
+        n, a, b = base.count, self.count / base.count, other.count / base.count
+        shift = other.base.centre - self.base.centre
+        square = shift.square()
+        mixed = a * other.base.squares - b * self.base.squares
+        cubes = self.cubes + other.cubes + shift * (square * (n * a * b * (a - b)) + 3 * mixed)
+        fourths = self.fourths + other.fourths + 4 * shift * (a * other.cubes - b * self.cubes)
+        fourths += square * (6 * (a * a * other.base.squares + b * b * self.base.squares))
+        fourths += square.square() * (n * a * b * (a * a - a * b + b * b))
+        return FourMoments(base, cubes, fourths)
+
+    @property
+    def count(self) -> int:
+        """Rows seen."""
+        return self.base.count
+
+    @property
+    def variance(self) -> Tensor:
+        """The unbiased variance of the rows (...), divided by count - 1; NaN for fewer than two rows."""
+        return self.base.variance
+
+    @property
+    def variance_error(self) -> Tensor:
+        """The standard error of the variance (...), sqrt((m4 - (n-3)/(n-1) s^4) / n); NaN for fewer than two rows."""
+        n = self.count
+        if n < 2:
+            return torch.full_like(self.fourths, math.nan)
+        spread = self.fourths / n - (n - 3) / (n - 1) * self.variance.square()
+        return (spread.clamp(min=0) / n).sqrt()
+
+
+def relative_error(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Returns the norm of all errors as a share of the norm of all values, over pairs (values, their errors).
+
+    0 where there is no error, infinity where there is one and all values are 0.
+    """
+    size = error = 0.0
+    for values, errors in pairs:
+        size += float(values.square().sum())
+        error += float(errors.square().sum())
+    return 0.0 if error == 0 else (error / size) ** 0.5 if size > 0 else math.inf
+
+
 def pearson(a: Tensor, b: Tensor) -> float:
     """Returns Pearson's correlation of the elements of `a` and `b`, in [-1, 1].
 
@@ -130,13 +230,19 @@ def rank_correlation(a: Tensor, b: Tensor) -> float:
 
 
 def _reduce(rows: Tensor, dtype: torch.dtype) -> Moments:
-    """Returns the moments of at least one row, computed in `dtype` from the deviations from the first row."""
+    """Returns the moments of at least one row, computed in `dtype`."""
+    first, mean, deviations = _deviations(rows, dtype)
+    squares = deviations.square().sum(0)
+    return Moments(len(rows), _to_double(first) + _to_double(mean), _to_double(squares))
+
+
+def _deviations(rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the first row, how far the mean is from it, and the rows' deviations from their mean, in `dtype`."""
     wide = rows.to(dtype)
     first = wide[0]
     deviations = wide - first
     mean = deviations.mean(0)
-    squares = (deviations - mean).square().sum(0)
-    return Moments(len(rows), _to_double(first) + _to_double(mean), _to_double(squares))
+    return first, mean, deviations - mean
 
 
 def _to_double(values: Tensor) -> Tensor:

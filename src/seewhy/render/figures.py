@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from ..core.errors import SettingError
 from ..core.explanation import Explanation, Prediction
 from ..core.targets import describe
 from . import grid
+from .families import family_words, question
 from .overlay import Picture
 from .panels import (
     Ground,
@@ -24,6 +26,7 @@ from .panels import (
     ground_of,
     panel_scales,
 )
+from .scales import Scale
 from .sheet import QUIET, Look, Sheet
 from .wording import plain, shorten
 
@@ -35,7 +38,8 @@ _ACCENT, _SECOND, _TRACK = "#3b6ea8", "#8aa7c7", "#e3e7eb"
 def plot_explanation(
     explanation: Explanation, *, shared: bool = False, cmap: str | None = None, robust: bool = True
 ) -> Figure:
-    """Returns a figure of all maps beside the picture and the prediction, a block of panels for each target.
+    """Returns a figure of all maps beside the picture and the prediction, a block of panels for each target
+    and family of methods.
 
     shared: one colour scale for all maps whose numbers mean the same. cmap: another colour map for all.
     robust: limits at the 99.5th percentile (signed maps: the 98th) where few pixels would darken the rest; the
@@ -45,11 +49,7 @@ def plot_explanation(
     """
     panels = explanation_panels(explanation)
     scales = panel_scales(panels, shared=shared, cmap=cmap, robust=robust)
-    blocks = []
-    for target in dict.fromkeys(panel.target for panel in panels):
-        chosen = [index for index, panel in enumerate(panels) if panel.target == target]
-        heading = f"Why “{shorten(target, 90)}”?" if target else ""
-        blocks.append(grid.Block(heading, [panels[i] for i in chosen], [scales[i] for i in chosen]))
+    blocks = _blocks(explanation, panels, scales)
     layout = grid.measure(blocks)
     picture = ground_of(explanation.picture, explanation.view).best
     aside = picture is not None or explanation.prediction is not None
@@ -60,6 +60,24 @@ def plot_explanation(
     _aside(sheet, explanation.prediction, picture)
     grid.draw(sheet, blocks, layout, left, _HEAD)
     return sheet.finish()
+
+
+def _blocks(explanation: Explanation, panels: Sequence[Panel], scales: Sequence[Scale | None]) -> list[grid.Block]:
+    """Returns a block for each family of each target; the first of a target carries its question."""
+    blocks: list[grid.Block] = []
+    asked = {plain(words): question(words, target) for words, target in explanation.targets.items()}
+    pairs = list(zip(panels, scales, strict=True))
+    for target, members in groupby(pairs, lambda pair: pair[0].target):
+        why = asked.get(target) or question(target, None)
+        heading = shorten(why.heading, 100) if target else ""
+        for family, chosen in groupby(members, lambda pair: pair[0].family):
+            shown, drawn = zip(*chosen, strict=True)
+            name, about = family_words(family)
+            if why.sided and any(panel.signed for panel in shown):
+                about = f"left end of the colour bars {why.contra}, right end {why.pro}"
+            blocks.append(grid.Block(heading, shown, drawn, name, about))
+            heading = ""
+    return blocks
 
 
 def plot_attribution(  # noqa: PLR0913 - drawing options, all by name

@@ -19,18 +19,37 @@ GAP = 0.26
 """Inches between panels."""
 
 _WIDTH, _MOST = 2.1, 5  # inches a map is wide; panels side by side
-_NAME, _LAYER, _BAR, _LINE, _BLOCK = 0.22, 0.16, 0.3, 0.135, 0.36  # inches; what: see `Line` and `Block`
+_NAME, _LAYER, _BAR, _LINE = 0.22, 0.16, 0.3, 0.135  # inches; what: see `Line`
+_BLOCK, _FAMILY, _MORE = 0.36, 0.28, 0.17  # inches: the two headings of a block, each further line of them
+_HEAD_LINES = 4
 _GROUND = (22, 25, 30)  # behind the bars of a signal
 _WRAP = 44  # characters of a caption line that fit a panel
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Panels under one heading."""
+    """Panels under one heading, and under the name of their family with a few words about it."""
 
     heading: str
     panels: Sequence[Panel]
     scales: Sequence[Scale | None]
+    family: str = ""
+    about: str = ""
+
+    def heads(self, width: float) -> list[tuple[str, Look, float]]:
+        """Returns (words, look, height in inches) of each line of the headings, in this many inches."""
+        family = f"{self.family}: {self.about}" if self.family and self.about else self.family
+        found = []
+        for text, look, room, last in (
+            (self.heading, Look(10.5, bold=True), 9, _BLOCK),
+            (family, Look(8.5, colour=QUIET), 13, _FAMILY),
+        ):
+            length = int(width * room)
+            lines = textwrap.wrap(text, length)
+            if len(lines) > _HEAD_LINES:
+                lines = [*lines[: _HEAD_LINES - 1], shorten(" ".join(lines[_HEAD_LINES - 1 :]), length)]
+            found += [(line, look, _MORE) for line in lines[:-1]] + [(line, look, last) for line in lines[-1:]]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +84,18 @@ def measure(blocks: Sequence[Block]) -> Layout:
         tuple(_line(block, range(i, min(i + columns, len(block.panels)))) for i in range(0, len(block.panels), columns))
         for block in blocks
     )
+    width = columns * _WIDTH + (columns - 1) * GAP
     height = sum(line.height for block in lines for line in block)
-    height += sum(_BLOCK for block in blocks if block.heading)
-    return Layout(columns, columns * _WIDTH + (columns - 1) * GAP, max(height - GAP, 0.0), lines)
+    height += sum(tall for block in blocks for _, _, tall in block.heads(width))
+    return Layout(columns, width, max(height - GAP, 0.0), lines)
 
 
 def draw(sheet: Sheet, blocks: Sequence[Block], layout: Layout, left: float, top: float) -> None:
     """Draws all blocks below each other."""
     for block, lines in zip(blocks, layout.lines, strict=True):
-        if block.heading:
-            sheet.text(left, top + 0.1, block.heading, Look(10.5, bold=True))
-            top += _BLOCK
+        for words, look, tall in block.heads(layout.width):
+            sheet.text(left, top + 0.08, words, look)
+            top += tall
         for index, line in enumerate(lines):
             start = index * layout.columns
             for column in range(min(layout.columns, len(block.panels) - start)):

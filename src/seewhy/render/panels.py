@@ -15,6 +15,7 @@ from ..core.attribution import Attribution, Reduce
 from ..core.errors import SeewhyError, SettingError
 from ..core.explanation import Explanation, Finding, Prediction
 from ..core.geometry import Geometry
+from .families import family_order
 from .overlay import Picture, shrink, shrunk
 from .scales import Array, Scale, scale_for
 from .wording import error_text, method_facts, method_title, number, plain
@@ -43,6 +44,7 @@ class Panel:
     findings: tuple[Finding, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     note: str = ""
+    family: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,20 @@ def ground_of(picture: Picture | None, view: Picture | None = None, longest: int
 
 
 def explanation_panels(explanation: Explanation, longest: int = 700) -> tuple[Panel, ...]:
-    """Returns the panels of an explanation: by target, within each by method, in the order asked for."""
+    """Returns the panels of an explanation: by target, within each by family, then in the order asked for."""
     ground = ground_of(explanation.picture, explanation.view, longest)
     keys = dict.fromkeys((*explanation.attributions, *explanation.errors))
     targets = list(dict.fromkeys((*explanation.targets, *(target for _, target in keys))))
     methods = list(explanation.methods)
-    ordered = sorted(keys, key=lambda key: (targets.index(key[1]), methods.index(key[0])))
+    families = family_order(explanation.families.get(method, "") for method in methods)
+    ordered = sorted(
+        keys,
+        key=lambda key: (
+            targets.index(key[1]),
+            families.index(explanation.families.get(key[0], "")),
+            methods.index(key[0]),
+        ),
+    )
     return tuple(panel for key in ordered for panel in _explained(explanation, key, ground))
 
 
@@ -85,7 +95,8 @@ def _explained(explanation: Explanation, key: tuple[str, str], ground: Ground) -
     method, target = key
     findings = tuple(replace(item, text=plain(item.text)) for item in explanation.findings.get(key, ()))
     title = plain(explanation.titles.get(method) or method_title(method))
-    failed = Panel(method, title, plain(target), findings=findings)
+    family = plain(explanation.families.get(method, ""))
+    failed = Panel(method, title, plain(target), findings=findings, family=family)
     if key not in explanation.attributions:
         return [replace(failed, error=error_text(explanation.errors[key]))]
     attribution = explanation.attributions[key]
@@ -98,7 +109,7 @@ def _explained(explanation: Explanation, key: tuple[str, str], ground: Ground) -
             panels.append(_against(attribution, attribution.counter, ground))
     except SeewhyError as error:  # one map that cannot be drawn must not cost the reader all others
         return [replace(failed, error=error_text(error))]
-    return [replace(panel, target=plain(target)) for panel in panels]
+    return [replace(panel, target=plain(target), family=family) for panel in panels]
 
 
 def _against(attribution: Attribution, counter: Tensor, ground: Ground) -> Panel:

@@ -8,6 +8,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,15 @@ from markupsafe import Markup
 from ..core.errors import SettingError
 from ..core.explanation import Explanation
 from . import layers, overlay
+from .families import Question, family_words, question
 from .panels import Panel, answer_lines, explanation_panels, ground_of, panel_scales
 from .scales import Scale
 from .wording import plain, provenance_facts
 
 _MAP_SIDE, _MANY_SIDE, _MANY = 480, 320, 6  # pixels; with more pictures than that, maps are smaller
 _FRAME_HEIGHT = 760
+_TICKS = ((0.0, "0%"), (0.5, "50%"), (1.0, "100%"))
+_SIGNED_TICKS = ((0.0, "−100%"), (0.5, "0%"), (1.0, "100%"))
 
 
 def report_html(explanations: Sequence[Explanation]) -> str:
@@ -50,10 +54,14 @@ def explanation_html(explanation: Explanation) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What the page says about one map; `layer` is None where there is no map."""
+    """What the page says about one map; `layer` is None where there is no map.
+
+    whole: what 100% on its family's colour bar stands for; empty where the map needs a bar of its own.
+    """
 
     panel: Panel
     layer: str | None = None
+    whole: str = ""
     bar: str = ""
     own: dict[str, Any] | None = None
     shared: dict[str, Any] | None = None
@@ -61,6 +69,40 @@ class Card:
     ratio: float = 1.5
     crisp: bool = False
     tip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A colour bar that a family's maps have in common: (place, words) of its marks, and what its ends speak for."""
+
+    name: str
+    ticks: tuple[tuple[float, str], ...]
+    ends: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The maps of one family; `about` says what they ask."""
+
+    heading: str
+    about: str
+    bars: tuple[Bar, ...]
+    cards: tuple[Card, ...]
+
+    @property
+    def subtitled(self) -> bool:
+        """Whether any map has a line below its title; then all leave room for it."""
+        return any(card.panel.layer or card.panel.note for card in self.cards)
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """What the page says about one target."""
+
+    name: str
+    why: str
+    diagnosis: tuple[str, ...]
+    groups: tuple[Group, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +118,7 @@ class Section:
     aspect: str
     answers: tuple[tuple[str, str, float | None], ...]
     scale: str
-    targets: tuple[tuple[str, tuple[Card, ...]], ...]
+    targets: tuple[Tab, ...]
     notes: tuple[str, ...]
     provenance: tuple[tuple[str, str], ...]
     maps: int
@@ -114,10 +156,14 @@ def _title(explanations: Sequence[Explanation]) -> str:
     if len(explanations) > 1:
         return f"{len(explanations)} pictures explained"
     first = explanations[0]
-    target = plain(next(iter(first.targets), ""))
-    if target:
-        return f"Why “{target}”?"
-    return f"Explanation of {plain(first.source)}" if plain(first.source) else "Explanation"
+    if len(first.targets) == 1:
+        return question(*next(iter(first.targets.items()))).heading
+    return f"Explanation of {_short(plain(first.source))}" if plain(first.source) else "Explanation"
+
+
+def _short(source: str) -> str:
+    """Returns the name of a file without its folders."""
+    return source.replace("\\", "/").rstrip("/").rpartition("/")[2] or source
 
 
 def _section(index: int, explanation: Explanation, cards: Sequence[Card]) -> Section:
@@ -135,19 +181,40 @@ def _section(index: int, explanation: Explanation, cards: Sequence[Card]) -> Sec
     return Section(
         number=index,
         source=source,
-        short=source.replace("\\", "/").rstrip("/").rpartition("/")[2] or source,
+        short=_short(source),
         model=plain(explanation.model),
         grounds=grounds,
         picture=main,
         aspect="3 / 2" if best is None else f"{best.shape[1]} / {best.shape[0]}",
         answers=answer_lines(explanation.prediction) if explanation.prediction else (),
         scale=explanation.prediction.scale if explanation.prediction else "",
-        targets=tuple((name, tuple(card for card in cards if card.panel.target == name)) for name in targets),
+        targets=tuple(
+            _tab(explanation, name, [card for card in cards if card.panel.target == name]) for name in targets
+        ),
         notes=tuple(plain(note) for note in explanation.notes),
         provenance=provenance_facts(explanation.provenance),
         maps=sum(card.layer is not None for card in cards),
         failed=sum(card.layer is None for card in cards),
     )
+
+
+def _tab(explanation: Explanation, name: str, cards: Sequence[Card]) -> Tab:
+    # Panels name their target as it can be shown; the record's own name may hold signs that cannot.
+    given = next((words for words in explanation.targets if plain(words) == name), name)
+    asked = question(name, explanation.targets.get(given))
+    groups = tuple(
+        _group(family, tuple(members), asked) for family, members in groupby(cards, lambda card: card.panel.family)
+    )
+    return Tab(name, asked.heading, tuple(map(plain, explanation.diagnosis.get(given, ()))), groups)
+
+
+def _group(family: str, cards: tuple[Card, ...], asked: Question) -> Group:
+    used = sorted({(card.panel.signed, card.bar) for card in cards if card.whole})
+    bars = tuple(
+        Bar(name, _SIGNED_TICKS, (asked.contra, asked.pro)) if signed else Bar(name, _TICKS, ("", ""))
+        for signed, name in used
+    )
+    return Group(*family_words(family), bars, cards)
 
 
 def _card(panel: Panel, own: Scale | None, shared: Scale | None) -> Card:
@@ -168,6 +235,7 @@ def _card(panel: Panel, own: Scale | None, shared: Scale | None) -> Card:
         panel,
         layer=layers.map_uri(drawn, own, solid=panel.base is None),
         bar=_bar(own),
+        whole=own.whole() if own.proportional else "" if own.high or own.low else "Zero everywhere",
         own=_facts(own),
         shared=_facts(shared),
         box=box,

@@ -20,6 +20,7 @@ ROBUST = 0.995
 ROBUST_SIGNED = 0.98
 """Lower for signed maps: pixel attributions are nearly all close to zero, and would be seen as nothing."""
 
+_NEARLY_ZERO = 0.2  # of the largest number: unsigned maps that begin below it are drawn from zero
 _WORTH_CLIPPING = 1.25  # the maximum exceeds that share's value by so much that the rest would look dark
 _STRENGTH, _SOFTNESS = 0.95, 0.7  # most opaque an overlay gets; below 1 lifts weak evidence
 
@@ -90,6 +91,16 @@ class Scale:
             return (ends[0], (0.5, "0"), ends[1])
         return ends
 
+    @property
+    def proportional(self) -> bool:
+        """Whether colours are shares of the largest magnitude: the neutral colour is zero, and another one is not."""
+        return self.high > 0 and (self.kind == "diverging" or self.low == 0)
+
+    def whole(self) -> str:
+        """Returns what number the full colour, 100%, stands for; of a clipped end it is the least one."""
+        at_most, at_least = ((tick[1][:1] in "≤≥") for tick in (self.ticks()[0], self.ticks()[-1]))
+        return f"100% {'≥' if at_most or at_least else '='} {number(self.high)}"
+
     def note(self) -> str:
         """Returns what the colour bar must say about clipped numbers; empty where none is clipped."""
         if not self.clipped or self.extremes is None:
@@ -111,9 +122,10 @@ def scale_for(
 ) -> Scale:
     """Returns one scale for all `maps` (arrays of any shapes; NaN and infinity do not count).
 
-    Unsigned maps run from their smallest to their largest number, signed ones from minus to plus the largest
-    magnitude. robust: where few pixels would darken all others, the limits are the 99.5th percentile instead,
-    of signed maps the 98th of the magnitudes, and the scale says so (`clipped`, `note()`).
+    Unsigned maps run from zero, or from their smallest number where that is negative or far above zero, to their
+    largest; signed ones from minus to plus the largest magnitude. robust: where few pixels would darken all others,
+    the limits are the 99.5th percentile instead, of signed maps the 98th of the magnitudes, and the scale says so
+    (`clipped`, `note()`).
     """
     parts = [np.asarray(values, dtype=np.float64).ravel() for values in maps]
     finite = np.concatenate([part[np.isfinite(part)] for part in parts]) if parts else np.zeros(0)
@@ -124,6 +136,8 @@ def scale_for(
         return Scale(kind, 0.0, 0.0, name, units)
     extremes = float(finite.min()), float(finite.max())
     low, high = (-max(map(abs, extremes)), max(map(abs, extremes))) if signed else extremes
+    if not signed and 0 <= low < _NEARLY_ZERO * high:
+        low = 0.0
     if robust:
         low, high = _robust(finite, signed, low, high)
     outside = float(np.mean((finite < low) | (finite > high)))

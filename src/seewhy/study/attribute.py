@@ -68,7 +68,7 @@ def attribute(  # noqa: PLR0913 - the front door: each of these is a question of
     method: a name, a settings object, or a list of them, which then share their passes.
     target: None (each row's own top class), a class index, a label, a function of a row's output, one of
         `seewhy.targets`, or a list or tensor with one target per row.
-    layer: for class activation maps: a name or the module itself.
+    layer: for class activation maps: a name or the module itself, or a list of them.
 
     The first error of any method is raised; `seewhy.explain` isolates and reports them instead.
     """
@@ -101,7 +101,7 @@ def named_methods(model: Model, methods: Sequence[AnyMethod], layer: Any = None)
         method = find(item, layer)
         chosen = method.settings().get("layer")
         if chosen is not None:
-            method = replace(method, layer=model.layer_name(chosen))  # type: ignore[type-var]
+            method = replace(method, layer=layer_names(model, chosen))  # type: ignore[type-var]
         name, number = method.info.name, 2
         while name in found:
             name, number = f"{method.info.name} {number}", number + 1
@@ -109,6 +109,13 @@ def named_methods(model: Model, methods: Sequence[AnyMethod], layer: Any = None)
     if not found:
         raise SettingError("methods must name at least one method; given none. seewhy.methods lists them.")
     return found
+
+
+def layer_names(model: Model, layer: Any) -> str | list[str]:
+    """Returns the name of a layer, or the names of several, given by name or as modules."""
+    if isinstance(layer, (list, tuple)):
+        return [model.layer_name(item) for item in layer]
+    return model.layer_name(layer)
 
 
 def run(

@@ -13,22 +13,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..core.attribution import Attribution
 from ..core.errors import InputError, SeewhyError
-from ..core.explanation import Explanation, Finding, Prediction
+from ..core.explanation import Explanation, Prediction
 from ..core.geometry import Geometry
 from ..core.method import Method
 from ..core.queries import outputs
 from ..core.query import ask
 from ..core.rows import Case
-from ..core.targets import Target, Top, describe, with_sign
+from ..core.targets import Class, Difference, Nearest, Target, Top, describe, with_sign
 from ..engine import Engine, Options, Outcome
+from ..methods.grad_cam import GradCam
 from ..models.images import open_picture
 from ..models.model import Model
 from ..models.preprocess import show
 from ..models.wrapping import load, wrap
 from .attribute import AnyMethod, check_seed, collect, named_methods
 from .cases import cases, preprocessing_of
-from .findings import about_prediction, findings
+from .diagnosis import CAM, diagnose
+from .findings import findings
 from .prediction import prediction
 from .provenance import versions
 from .targets import named_targets
@@ -50,13 +53,26 @@ TOGETHER = 4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked of every picture; checked before the first one is opened."""
+    """What is asked of every picture; checked before the first one is opened.
+
+    contrast: the map of why this class rather than that, and its target, which are left out where they fail.
+    """
 
     model: Model
     methods: Mapping[str, Method]
     targets: Sequence[Target]
     seed: int
     options: Options
+    contrast: tuple[GradCam, Target] | None = None
+
+    def asked(self) -> Iterator[tuple[int, Target, str, Method]]:
+        """Yields (number of the target, target, name of the method, method) for all maps, the contrast last."""
+        for number, target in enumerate(self.targets):
+            for name, method in self.methods.items():
+                yield number, target, name, method
+        if self.contrast is not None:
+            method, target = self.contrast
+            yield len(self.targets), target, method.info.name, method
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +94,7 @@ def explain(  # noqa: PLR0913 - the front door: each of these is a question of i
     targets: Any = None,
     *,
     layer: Any = None,
+    contrast: bool = True,
     seed: int = 0,
     options: Options | None = None,
 ) -> Explanation:
@@ -87,10 +104,13 @@ def explain(  # noqa: PLR0913 - the front door: each of these is a question of i
     methods: names or settings objects; None takes nine of the quick ones.
     targets: None is the top class; a class index, label, function or one of `seewhy.targets`, or a list of them.
     layer: for the class activation maps among the methods.
+    contrast: with class activation maps among the methods, adds a signed Grad-CAM map of why the first class
+        rather than its rival: the second of two or more given classes, else the one with the nearest score. Its
+        target comes last; it costs no forward pass.
 
     A method that fails is reported in `errors`, and raised when its result is asked for.
     """
-    plan = make_plan(model, methods, targets, layer=layer, seed=seed, options=options)
+    plan = make_plan(model, methods, targets, layer=layer, contrast=contrast, seed=seed, options=options)
     return next(_explained(plan, [_subject(plan, image)]))
 
 
@@ -115,6 +135,7 @@ def make_plan(  # noqa: PLR0913 - as explain
     targets: Any = None,
     *,
     layer: Any = None,
+    contrast: bool = True,
     seed: int = 0,
     options: Options | None = None,
 ) -> Plan:
@@ -123,7 +144,30 @@ def make_plan(  # noqa: PLR0913 - as explain
     chosen = DEFAULT_METHODS if methods is None else methods
     asked = [chosen] if isinstance(chosen, (str, Method, type)) else list(chosen)
     named = named_methods(wrapped, asked, None) if layer is None else _with_layer(wrapped, asked, layer)
-    return Plan(wrapped, named, named_targets(wrapped, targets), check_seed(seed), options or Options())
+    wanted = named_targets(wrapped, targets)
+    rival = _contrast(named, wanted) if contrast else None
+    return Plan(wrapped, named, wanted, check_seed(seed), options or Options(), rival)
+
+
+def _contrast(methods: Mapping[str, Method], targets: Sequence[Target]) -> tuple[GradCam, Target] | None:
+    """Returns the map of the first class against its rival; None where no rival or no layer is asked about."""
+    like = next((method for method in methods.values() if method.info.family == CAM), None)
+    first = targets[0]
+    if like is None or not all(isinstance(target, Top) or _plain_class(target) for target in targets):
+        return None
+    settings = like.settings()
+    method = GradCam(settings.get("layer"), settings.get("reshape"), relu=False)
+    second = targets[1] if len(targets) > 1 else None
+    if isinstance(first, Class) and isinstance(second, Class):
+        return None if first.index == second.index else (method, Difference(first.index, second.index, first.of))
+    if isinstance(first, Top):
+        return (method, Nearest(of=first.of)) if first.rank == 0 else None
+    assert isinstance(first, Class)
+    return method, Nearest(first.index, of=first.of, strongest=True)
+
+
+def _plain_class(target: Target) -> bool:
+    return isinstance(target, Class) and target.sign == 1
 
 
 def _with_layer(model: Model, methods: Sequence[AnyMethod], layer: Any) -> dict[str, Method]:
@@ -175,9 +219,8 @@ def _explained(plan: Plan, subjects: Sequence[Subject]) -> Iterator[Explanation]
     flows: list[tuple[Any, Any]] = []
     for place, subject in enumerate(subjects):
         flows.append(((place, None, None), ask(outputs(subject.case.rows()))))
-        for number, target in enumerate(plan.targets):
-            for name, method in plan.methods.items():
-                flows.append(((place, number, name), method.flow(subject.case, target)))
+        for number, target, name, method in plan.asked():
+            flows.append(((place, number, name), method.flow(subject.case, target)))
     outcomes: dict[Any, Outcome] = dict(Engine(plan.model, plan.options).run(flows)) if flows else {}
     for place, subject in enumerate(subjects):
         yield _assemble(plan, subject, {key[1:]: outcome for key, outcome in outcomes.items() if key[0] == place})
@@ -185,22 +228,25 @@ def _explained(plan: Plan, subjects: Sequence[Subject]) -> Iterator[Explanation]
 
 def _assemble(plan: Plan, subject: Subject, outcomes: Mapping[Any, Outcome]) -> Explanation:
     answer = _prediction(plan, outcomes[None, None])
-    made: dict[tuple[str, str], Any] = {}
+    made: dict[tuple[str, str], Attribution] = {}
     errors: dict[tuple[str, str], Exception] = {}
-    said: dict[tuple[str, str], tuple[Finding, ...]] = {}
     targets: dict[str, Target] = {}
-    for number, asked in enumerate(plan.targets):
-        target, words = _words(plan, asked, answer)
-        targets[words] = target
-        for name in plan.methods:
-            outcome = outcomes[number, name]
-            if outcome.error is not None:
+    for number, asked, name, _ in plan.asked():
+        outcome, extra = outcomes[number, name], number == len(plan.targets)
+        if outcome.error is not None:
+            if not extra:
+                target, words = _words(plan, asked, answer)
+                targets[words] = target
                 errors[name, words] = _as_exception(outcome.error)
-                continue
-            result = collect([outcome], plan.model, plan.seed)
-            made[name, words] = replace(result, geometry=(subject.geometry,))
-            said[name, words] = findings(result)
-    return Explanation(
+            continue
+        result = collect([outcome], plan.model, plan.seed)
+        # Only the pass itself knew which class is the rival.
+        target, words = _words(plan, result.targets[0] if extra else asked, answer)
+        targets[words] = target
+        made[name, words] = replace(result, geometry=(subject.geometry,))
+    shown = {*plan.methods, *(name for name, _ in made)}
+    infos = {name: method.info for _, _, name, method in plan.asked() if name in shown}
+    found = Explanation(
         source=subject.source,
         model=plan.model.name,
         prediction=answer,
@@ -209,11 +255,13 @@ def _assemble(plan: Plan, subject: Subject, outcomes: Mapping[Any, Outcome]) -> 
         picture=subject.picture,
         view=subject.view,
         errors=errors,
-        findings=said,
-        titles={name: method.info.title for name, method in plan.methods.items()},
-        notes=(*subject.notes, *plan.model.notes, *(about_prediction(answer) if answer else ())),
+        findings={key: findings(result) for key, result in made.items()},
+        titles={name: info.title for name, info in infos.items()},
+        families={name: info.family for name, info in infos.items()},
+        notes=(*subject.notes, *plan.model.notes),
         provenance=_provenance(plan, subject),
     )
+    return replace(found, diagnosis=diagnose(found))
 
 
 def _as_exception(error: BaseException) -> Exception:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..core.attribution import Attribution
-from ..core.explanation import Finding, Prediction
+from ..core.explanation import Finding
 from ..core.targets import Class, Difference
 
 SATURATED = 0.99
-UNSURE = 0.5
 NOISY = 0.25
 
 
@@ -25,6 +24,7 @@ def _findings(attribution: Attribution) -> Iterator[Finding]:
         yield Finding("empty", _empty_text(attribution, str(empty)), "warning")
     yield from _gap(attribution)
     yield from _saturation(attribution)
+    yield from _additivity(attribution)
     error = known.get("relative_error")
     if isinstance(error, float) and error > NOISY:
         yield Finding(
@@ -54,9 +54,28 @@ def _gap(attribution: Attribution) -> Iterator[Finding]:
     evaluations = attribution.diagnostics.get("gradient_evaluations")
     text = f"The attributions add up to the score difference within {gap:.2%} ({evaluations} gradient evaluations)."
     if attribution.diagnostics.get("converged") is False or gap > 0.05:
-        yield Finding("gap", text + " That gap is large: raise max_steps, or read small values with care.", "warning")
+        yield Finding(
+            "gap",
+            text + " That gap is large: raise the number of steps or samples, or read small values with care.",
+            "warning",
+        )
     else:
         yield Finding("gap", text)
+
+
+def _additivity(attribution: Attribution) -> Iterator[Finding]:
+    """Says of a class activation map at a named layer that it is not what the network adds up."""
+    if attribution.diagnostics.get("pooling") != "unknown":
+        return
+    gap = attribution.diagnostics.get("additivity_gap")
+    amount = f": its mean and the bias miss the score by {gap:.0%} of it" if isinstance(gap, float) else ""
+    yield Finding(
+        "additivity",
+        f"The map does not add up to the score{amount}. The weights belong to what is pooled, and between layer "
+        f"{attribution.layer} and the pooling the network does more, such as a batch-norm, an activation or a residual "
+        "sum. Leave layer= out to get the layer that is pooled.",
+        "warning",
+    )
 
 
 def _saturation(attribution: Attribution) -> Iterator[Finding]:
@@ -72,16 +91,3 @@ def _saturation(attribution: Attribution) -> Iterator[Finding]:
             "everywhere. Explain the logit instead.",
             "warning",
         )
-
-
-def about_prediction(prediction: Prediction) -> tuple[str, ...]:
-    """Returns notes on the model's answer itself."""
-    if prediction.scale != "probability" or not prediction.top or prediction.classes < 2:
-        return ()
-    best = prediction.top[0]
-    if best.score >= UNSURE:
-        return ()
-    return (
-        f"The model is unsure: its best answer, {best.label}, has {best.score:.0%}. A map explains that answer, "
-        "right or wrong.",
-    )

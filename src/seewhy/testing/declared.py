@@ -28,7 +28,7 @@ NEEDS = frozenset({"gradient", "layer", "activations"})
 def facts(method: Method) -> None:
     """`info` tells everything that the command line and the report show."""
     info = method.info
-    for name in ("name", "family", "title", "units", "cost", "reference"):
+    for name in ("name", "family", "title", "units", "cost", "reference", "avoid"):
         text = getattr(info, name)
         good = isinstance(text, str) and text.strip()
         assert good, f"info.{name} must be a text; found {text!r}"

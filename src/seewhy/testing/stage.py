@@ -32,13 +32,14 @@ REFUSALS = (InputError, LayerError, NoGradientError, UnsupportedModelError)
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A kind of network: how to build one, and its layer that class activation maps can use."""
+    """A kind of network: how to build one, its layer that class activation maps can use, and an earlier one."""
 
     build: Callable[[], nn.Module]
     layer: str
+    early: str
 
 
-HOMES = (Home(networks.cnn, "relu2"), Home(networks.transformer, "norm1"))
+HOMES = (Home(networks.cnn, "relu2", "relu1"), Home(networks.transformer, "norm1", "norm1"))
 _found: WeakKeyDictionary[type[Method], Home] = WeakKeyDictionary()
 
 

@@ -88,6 +88,7 @@
     field("opacity").disabled = view.show !== "overlay";
     root.style.setProperty("--opacity", field("opacity").value / 100);
     root.classList.toggle("show-map", view.show === "map");
+    root.classList.toggle("shared", view.shared);
     root.classList.toggle("show-picture", view.show === "picture");
     visible.forEach(paint);
   });

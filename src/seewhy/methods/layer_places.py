@@ -1,81 +1,25 @@
-"""What class activation maps share: the layer's view with its channels in place, and the final map."""
+"""Where a layer's values lie in the picture: channels-last layers are turned, tokens become a grid."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from ..core.attribution import Attribution
 from ..core.errors import LayerError, SettingError
-from ..core.method import Method
-from ..core.queries import LayerView, layer_view
-from ..core.query import Flow, ask
-from ..core.rows import Case
-from ..core.targets import Target
-from .common import attribution
 
 Reshape: TypeAlias = "Callable[[Tensor], Tensor] | tuple[int, int] | None"
 PREFIXES = (0, 1, 2, 5, 4, 3, 6, 7, 8, 9)
 """Numbers of tokens without a place (class token, registers) that are tried, most usual first."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedView:
-    """A layer's activation and gradient as (1, C, *places), and how the places were found."""
-
-    activation: Tensor
-    gradient: Tensor
-    view: LayerView
-    placed: str
-
-
-def place_view(case: Case, target: Target, layer: Any, reshape: Reshape) -> Flow[PlacedView]:
-    """Asks for the layer and returns it with channels on axis 1 and places behind."""
-    view = yield from ask(layer_view(case, target, layer))
-    activation, how = place(view.activation, case.x[0].shape, reshape, view.layer)
-    gradient, _ = place(view.gradient, case.x[0].shape, reshape, view.layer)
-    return PlacedView(activation, gradient, view, how)
-
-
-def cam(method: Method, case: Case, placed: PlacedView, signed: Tensor, relu: bool) -> Attribution:
-    """Returns the attribution of a signed map (1, *places), after the paper's ReLU where `relu` asks for it.
-
-    Where the ReLU leaves nothing, the map of the negative evidence is kept as `counter`.
-    """
-    values = signed.relu() if relu else signed
-    empty = relu and not bool(values.any()) and bool(signed.any())
-    return attribution(
-        method,
-        case,
-        (values,),
-        (placed.view.target, placed.view.score),
-        signed=not relu,
-        layer=placed.view.layer,
-        counter=(-signed).to(case.x[0].device, case.x[0].dtype) if empty else None,
-        diagnostics={"layer_shape": tuple(placed.view.activation.shape[1:]), "layer_placed": placed.placed},
-    )
-
-
-def with_counter(made: Attribution, counter: Tensor) -> Attribution:
-    """Returns the attribution with `counter` (1, *places) where it shows nothing and the counter map does.
-
-    For methods that drop negative gradients before the map: where all are negative, no signed map is left.
-    """
-    values = made.values
-    if made.counter is not None or not isinstance(values, Tensor) or bool(values.any()) or not bool(counter.any()):
-        return made
-    return replace(made, counter=counter.to(values.device, values.dtype))
-
-
 def place(values: Tensor, shape: torch.Size, reshape: Reshape, layer: str) -> tuple[Tensor, str]:
-    """Returns a layer's (1, ...) tensor as (1, C, *places), and how that was decided.
+    """Returns a layer's (N, ...) tensor as (N, C, *places), and how that was decided.
 
-    shape: the input's (1, C, *spatial). Token layers (1, T, D) become a grid of the picture's proportions, the
+    shape: the input's (1, C, *spatial). Token layers (N, T, D) become a grid of the picture's proportions, the
     first T - h*w tokens being set aside; channels-last layers are turned. Raises LayerError otherwise.
     """
     if reshape is not None:
@@ -152,21 +96,3 @@ def _fits(grid: torch.Size, spatial: torch.Size) -> bool:
     """True if a grid has the picture's proportions, up to rounding to whole cells."""
     stride = max(spatial[0] / grid[0], spatial[1] / grid[1])
     return all(abs(size / stride - cells) < 1 for size, cells in zip(spatial, grid, strict=True))
-
-
-def place_axes(values: Tensor) -> tuple[int, ...]:
-    """Returns the axes of the places of (1, C, *places)."""
-    return tuple(range(2, values.dim()))
-
-
-def check_cam_settings(layer: object, reshape: object, relu: object) -> None:
-    """Raises SettingError for settings that no class activation map can use."""
-    pair = isinstance(reshape, tuple) and len(reshape) == 2 and all(isinstance(n, int) and n > 0 for n in reshape)
-    if reshape is not None and not callable(reshape) and not pair:
-        raise SettingError(
-            f"reshape takes a function from (N, T, D) to (N, D, h, w), or (rows, columns); given {reshape!r}."
-        )
-    if not isinstance(relu, bool):
-        raise SettingError(f"relu must be True or False; given {relu!r}.")
-    if layer is not None and not isinstance(layer, (str, torch.nn.Module)):
-        raise SettingError(f"layer takes a layer's name or the module itself; given {layer!r}.")

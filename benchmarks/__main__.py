@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import completeness, memory, passes, sharing
+from . import completeness, family, memory, passes, sharing
 from .harness import QUICK, Effort
 from .report import load_now, provenance, show, write
 from .subject import load_subject
@@ -19,6 +19,7 @@ SECTIONS = {
     "memory": memory.measure,
     "completeness": completeness.measure,
     "sharing": sharing.measure,
+    "family": family.measure,
 }
 
 

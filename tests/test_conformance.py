@@ -60,6 +60,7 @@ def broken(*expected: str, settings: dict[str, Any] | None = None, frozen: bool 
             "needs": frozenset({"gradient"}),
             "cost": "1 forward, 1 backward",
             "reference": "none",
+            "avoid": "Anywhere but in this file.",
         }
         info = MethodInfo(**facts | {key: more.pop(key) for key in list(more) if key in MethodInfo.__slots__})
         fields = [(key, Any, default) for key, default in (settings or {}).items()]

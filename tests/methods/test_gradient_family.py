@@ -340,7 +340,7 @@ def test_without_data_noise_in_the_models_range_stands_in_and_a_note_says_so() -
     assert abs(float(mean.mean()) - 1) < 5 * (36 / 12 / 20 / 800) ** 0.5
     assert float(mean.std()) == pytest.approx((36 / 12 / 20) ** 0.5, rel=0.15)
     (note,) = found.diagnostics["notes"]
-    assert "no background was given: 20 draws of noise uniform in the model's range" in note
+    assert "No background was given: 20 draws of noise uniform in the model's range" in note
     (note,) = explain(linear, x[:1], "expected-gradients").diagnostics["notes"]
     assert "range of this input's own values" in note
     assert not explain(linear, x, ExpectedGradients(0.0)).diagnostics["notes"]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from seewhy.core.errors import LayerError
 
-from .contract import CAMS, GUIDED, Refusal, check_map, method, refusal, refused, seewhy, unchanged
-from .oracle import Oracle, layer_map
+from .contract import CAMS, Refusal, check_map, kinds, method, refusal, refused, seewhy, unchanged
+from .oracle import Oracle
 
 
 def photo(channels: int = 3, rows: int = 1, size: tuple[int, ...] = (16, 16)) -> Tensor:
@@ -27,7 +27,12 @@ def _as_is(layer: Tensor) -> Tensor:
 
 @dataclass
 class Case:
-    """One set-up of the page. `refuses` names methods, or kinds of them, that must raise a clear error."""
+    """One set-up of the page.
+
+    refuses: methods, or kinds of them, that must raise a clear error; None that those must not, although others do.
+    head: the name of the network's last linear layer. index: the class that the oracle's score is of. pooling: what
+    lies between the layer and the head; None where CAM must refuse.
+    """
 
     network: nn.Module
     oracle: Oracle | None
@@ -36,17 +41,20 @@ class Case:
     layer: Any = "act2"
     reshape: Any = None
     model: Any = None
-    refuses: dict[str, Refusal] = field(default_factory=dict)
+    refuses: dict[str, Refusal | None] = field(default_factory=dict)
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     tolerance: float = 1e-4
     place: Callable[[Tensor], Tensor] = _as_is
     after: Callable[[], None] = lambda: None
     large: bool = False
     ids: Any = None
+    head: str = "fc"
+    index: int = 2
+    pooling: str | None = "average"
 
     def refusal(self, name: str) -> Refusal | None:
-        kind = "layer" if name in CAMS else "guided" if name in GUIDED else "input"
-        return next((self.refuses[key] for key in (name, kind, "all") if key in self.refuses), None)
+        found = next((self.refuses[key] for key in kinds(name) if key in self.refuses), None)
+        return POOLED if found is None and name == "cam" and self.pooling is None else found
 
 
 CASES: dict[str, Callable[[], Case]] = {}
@@ -66,21 +74,12 @@ def second_class(output: Tensor) -> Tensor:
     return output[0, 2]
 
 
-def expected_of(case: Case, name: str) -> Refusal | None:
-    return case.refusal(name) or (POOLED if name == "cam" and not pooled(case) else None)
-
-
-def pooled(case: Case) -> bool:
-    """True where CAM's condition holds by the oracle."""
-    return case.oracle is None or layer_map("cam", case.oracle, case.x[:1].detach(), case.place) is not None
-
-
 def explain(case: Case, name: str) -> None:
     """Checks one method on one case: its map or its refusal, and that nothing was left behind."""
     network = case.model if case.model is not None else case.network
     layered = name in CAMS
     chosen = method(name, case.layer if layered else None, case.reshape if layered else None)
-    expected = expected_of(case, name)
+    expected = case.refusal(name)
     with unchanged(case.network, case.x), case.around():
         if expected is not None:
             with refused(expected):

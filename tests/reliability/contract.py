@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,20 @@ from seewhy.core.tree import leaves
 from seewhy.methods import (
     Cam,
     Deconvnet,
+    EigenCam,
     ExpectedGradients,
+    FinerCam,
     GradCam,
     GradCamPlusPlus,
     GuidedBackprop,
+    GuidedGradCam,
     HiResCam,
     InputXGradient,
     IntegratedGradients,
     LayerCam,
     Saliency,
     SmoothGrad,
+    SmoothGradCamPlusPlus,
     VarGrad,
     XGradCam,
 )
@@ -44,8 +49,28 @@ SAMPLED = ("vargrad", "expected-gradients")
 INPUTS = ("saliency", "input-x-gradient", "smoothgrad", "integrated-gradients", "adaptive", *SAMPLED)
 GUIDED = ("guided-backprop", "deconvnet")
 ALL = (*INPUTS, *GUIDED, *CAMS)
+NO_GRADIENT = ("cam", "eigen-cam")
 NOISE, POINTS = 0.1, 6
-_CAM_CLASSES = dict(zip(CAMS, (Cam, GradCam, GradCamPlusPlus, XGradCam, LayerCam, HiResCam), strict=True))
+_CAM_CLASSES: tuple[Callable[..., Any], ...] = (
+    Cam,
+    GradCam,
+    GradCamPlusPlus,
+    XGradCam,
+    LayerCam,
+    HiResCam,
+    partial(SmoothGradCamPlusPlus, samples=3, noise=0.0),
+    EigenCam,
+    partial(FinerCam, strength=0.0),
+    GuidedGradCam,
+)
+
+
+def kinds(name: str) -> tuple[str, ...]:
+    """The kinds of refusals that concern a method, the closest first: of its needs, then of everybody."""
+    guided = ("guided",) if name in GUIDED or name == "guided-grad-cam" else ()
+    if name not in CAMS:
+        return (name, *(guided or ("input",)), "all")
+    return (name, *guided, "no gradient" if name in NO_GRADIENT else "gradient", "layer", "all")
 
 
 def method(name: str, layer: Any = None, reshape: Any = None) -> Any:
@@ -61,7 +86,9 @@ def method(name: str, layer: Any = None, reshape: Any = None) -> Any:
         "guided-backprop": GuidedBackprop(),
         "deconvnet": Deconvnet(),
     }
-    return plain[name] if name in plain else _CAM_CLASSES[name](layer=layer, reshape=reshape)
+    if name in plain:
+        return plain[name]
+    return _CAM_CLASSES[CAMS.index(name)](layer=layer, reshape=reshape)
 
 
 def _tensor(value: Tensor | None) -> Any:
@@ -188,15 +215,15 @@ def close(got: Tensor, wanted: Tensor, tolerance: float, least: float = 1e-30) -
 def check_map(name: str, made: Any, oracle: Oracle, rows: Tensor, how: Any) -> None:
     """Asserts that each row's map is the oracle's. `how` has `tolerance`, `place`, and `large` for costly networks.
 
+    For CAM it has the network, the name of its last linear layer as `head`, the class as `index`, and `pooling`.
     `how.ids` are the cases that draws belong to, where x is not all that the network was given.
     """
     for row, x in enumerate(rows):
         x = x[None].detach()
         got = made.values[row : row + 1].detach()
         if name in CAMS:
-            wanted = oracles.layer_map(name, oracle, x, how.place)
-            assert wanted is not None, "CAM should have been refused here"
-            close(got, wanted, how.tolerance)
+            weights = check_pooling(made, row, oracle, x, how) if name == "cam" else None
+            close(got, oracles.layer_map(name, oracle, x, how.place, weights), how.tolerance)
             continue
         if name == "adaptive":
             difference = oracles.score_of(oracle, x) - oracles.score_of(oracle, torch.zeros_like(x))
@@ -210,6 +237,37 @@ def check_map(name: str, made: Any, oracle: Oracle, rows: Tensor, how: Any) -> N
         # Equal rows of a batch may differ by rounding, 1e-7 of the gradient, and their variance by its square.
         slope = float(oracles.gradient(oracle, x).abs().max()) if name == "vargrad" and x.numel() else 0.0
         close(got, wanted, how.tolerance, max(1e-30, (1e-4 * slope) ** 2))
+
+
+def check_pooling(made: Any, row: int, oracle: Oracle, x: Tensor, how: Any) -> Tensor:
+    """Returns CAM's weights, having asserted that the layer is pooled as the case says, and that CAM says so too.
+
+    The arithmetic must make the score by that pooling; where it is unknown it must make it by none.
+    """
+    part = how.network.get_submodule(how.head)
+    with torch.no_grad():
+        weight, bias = part.weight.double().flatten(1), part.bias.double()
+    a, score = how.place(oracles.activation(oracle, x)), oracles.score_of(oracle, x)
+    said = oracles.pooled_scores(a, weight, bias, how.index)
+    met = {name for name, numbers in said.items() if any(abs(n - score) <= 1e-6 * abs(score) for n in numbers)}
+    missed = {name for name, numbers in said.items() if all(abs(n - score) > 1e-3 * abs(score) for n in numbers)}
+    facts = {key: made.diagnostics[key] for key in ("pooling", "additivity_gap", "head")}
+    facts = {key: value[row] if isinstance(value, list) else value for key, value in facts.items()}
+    assert facts["pooling"] == how.pooling
+    assert facts["head"] == how.head
+    if how.pooling != "unknown":
+        assert how.pooling in met
+        assert facts["additivity_gap"] == 0
+        return weight[how.index]
+    assert len(missed) == len(said), "the score can be made of the pooled layer: nothing is unknown here"
+    given = float(made.scores[row])
+    if 0 <= given <= 1:
+        assert facts["additivity_gap"] is None
+    else:
+        gap = abs(said["average"][0] - given) / abs(given)
+        assert abs(facts["additivity_gap"] - gap) <= how.tolerance * max(1.0, gap)
+        assert gap > 1e-3
+    return weight[how.index]
 
 
 def drawn(name: str, x: Tensor, case: Any = None) -> Any:
@@ -234,10 +292,13 @@ __all__ = [
     "CAMS",
     "GUIDED",
     "INPUTS",
+    "NO_GRADIENT",
     "Refusal",
     "check_map",
+    "check_pooling",
     "close",
     "drawn",
+    "kinds",
     "method",
     "refusal",
     "refused",

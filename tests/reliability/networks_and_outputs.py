@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from seewhy import targets
-from seewhy.core.errors import LayerError, OutputError
+from seewhy.core.errors import LayerError, OutputError, TargetError
 
 from . import networks as nets
 from .cases import Case, case, photo, second_class
 from .contract import refusal, seewhy
 from .networks import Plain, made, plain_oracle
 from .oracle import twin_oracle
+
+CLASSES_ONLY: dict[str, Any] = {
+    "cam": refusal(TargetError, "explains a class", "grad-cam"),
+    "finer-cam": refusal(TargetError, "one class against its neighbours", "grad-cam"),
+}
+ALONE = refusal(TargetError, "at least 2 classes", "one output")
 
 
 @case("C00")
@@ -27,7 +34,7 @@ def plain() -> Case:
 @case("M01")
 def in_place_relu_behind_the_layer() -> Case:
     network = made(nets.InPlaceModules)
-    return Case(network, plain_oracle(network, "conv2"), layer="conv2")
+    return Case(network, plain_oracle(network, "conv2"), layer="conv2", pooling="unknown")
 
 
 @case("M02")
@@ -40,7 +47,7 @@ def one_relu_twice() -> Case:
 def in_place_arithmetic_on_the_layer() -> Case:
     network = made(nets.InPlaceArithmetic)
     oracle = plain_oracle(network, "conv2", middle=lambda a: (a + 1) * 2)
-    return Case(network, oracle, layer="conv2")
+    return Case(network, oracle, layer="conv2", pooling="unknown")
 
 
 def _dropping(train: bool) -> nets.Dropping:
@@ -119,13 +126,15 @@ def tuple_as_long_as_the_batch_with_a_name() -> Case:
 @case("M19")
 def single_logit() -> Case:
     network = made(Plain, classes=1)
-    return Case(network, plain_oracle(network, score=lambda logits: logits[0, 0]), target=0)
+    oracle = plain_oracle(network, score=lambda logits: logits[0, 0])
+    return Case(network, oracle, target=0, index=0, refuses={"finer-cam": ALONE})
 
 
 @case("M20")
 def regression() -> Case:
     network = made(nets.Wrapped, lambda logits, features: logits[:, 0], classes=1)
-    return Case(network, plain_oracle(network, score=lambda logits: logits[0, 0]), target=None)
+    oracle = plain_oracle(network, score=lambda logits: logits[0, 0])
+    return Case(network, oracle, target=None, index=0, refuses={"finer-cam": ALONE})
 
 
 @case("M22")
@@ -143,13 +152,15 @@ def multi_label() -> Case:
 @case("M25")
 def segmentation_class() -> Case:
     network = made(nets.Segmenter)
-    return Case(network, twin_oracle(network, "act2", lambda out: out[0, 2].sum()))
+    oracle = twin_oracle(network, "act2", lambda out: out[0, 2].sum())
+    return Case(network, oracle, head="classify", pooling="sum")
 
 
 @case("M26")
 def segmentation_function() -> Case:
     network = made(nets.Segmenter)
-    return Case(network, twin_oracle(network, "act2", lambda out: out[0, 2].sum()), target=lambda row: row[2].sum())
+    oracle = twin_oracle(network, "act2", lambda out: out[0, 2].sum())
+    return Case(network, oracle, target=lambda row: row[2].sum(), refuses=CLASSES_ONLY)
 
 
 @case("M28")
@@ -162,7 +173,7 @@ def detection_class() -> Case:
 def detection_function() -> Case:
     network = made(nets.Wrapped, nets.detections)
     oracle = plain_oracle(network, score=lambda logits: logits[0, 0].sigmoid())
-    return Case(network, oracle, target=targets.Function(lambda row: row["scores"][0]))
+    return Case(network, oracle, target=targets.Function(lambda row: row["scores"][0]), refuses=CLASSES_ONLY)
 
 
 @case("M31")
@@ -209,13 +220,15 @@ def vit_with_reshape() -> Case:
         reshape=_grid,
         place=_grid,
         tolerance=2e-3,
+        head="heads.head",
+        pooling="unknown",  # the head takes the class token
     )
 
 
 @case("M35")
 def vit_default_layer() -> Case:
     case_ = vit_with_reshape()
-    case_.layer, case_.reshape = None, None
+    case_.layer, case_.reshape, case_.pooling = None, None, None
     return case_
 
 
@@ -244,6 +257,8 @@ def swin_channels_last() -> Case:
         layer="features.3",
         place=_channels_first,
         tolerance=2e-3,
+        head="head",
+        pooling="unknown",  # a norm lies between
     )
 
 

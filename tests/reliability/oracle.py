@@ -17,7 +17,18 @@ from torch.nn import functional as F
 Relu = Callable[[Tensor], Tensor]
 Answer = tuple[Tensor, "Tensor | None"]
 Oracle = Callable[[Tensor, Relu], Answer]
-CAMS = ("cam", "grad-cam", "grad-cam++", "xgrad-cam", "layer-cam", "hires-cam")
+CAMS = (
+    "cam",
+    "grad-cam",
+    "grad-cam++",
+    "xgrad-cam",
+    "layer-cam",
+    "hires-cam",
+    "smooth-grad-cam++",
+    "eigen-cam",
+    "finer-cam",
+    "guided-grad-cam",
+)
 
 
 class _Exchanged(torch.autograd.Function):
@@ -102,11 +113,19 @@ def input_map(method: str, oracle: Oracle, x: Tensor, drawn: Any = None) -> Tens
     raise AssertionError(method)
 
 
-def layer_map(method: str, oracle: Oracle, x: Tensor, place: Callable[[Tensor], Tensor]) -> Tensor | None:
-    """The map of a class activation method at one row; None where CAM's condition does not hold.
+def layer_map(method: str, oracle: Oracle, x: Tensor, place: Callable[[Tensor], Tensor], weights: Any = None) -> Tensor:
+    """The map of a class activation method at one row.
 
-    place: brings the layer's tensors to (1, C, *places).
+    place: brings the layer's tensors to (1, C, *places). weights: CAM's, (C,), of the class.
     """
+    if method in ("cam", "eigen-cam"):  # which need no gradient
+        a = place(activation(oracle, x))
+        return torch.einsum("c,nc...->n...", weights, a) if method == "cam" else first_axis(a)
+    if method == "guided-grad-cam":
+        coarse = layer_map("grad-cam", oracle, x, place)
+        mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[x.dim()]
+        fine = F.interpolate(coarse[:, None], size=x.shape[2:], mode=mode, align_corners=False)
+        return gradient(oracle, x, guided_relu) * fine
     leaf = x.double().clone().requires_grad_()
     score, layer = oracle(leaf, F.relu)
     (slope,) = torch.autograd.grad(score, layer, allow_unused=True)
@@ -114,13 +133,9 @@ def layer_map(method: str, oracle: Oracle, x: Tensor, place: Callable[[Tensor], 
     places = tuple(range(2, a.dim()))
     mean = g.mean(places, keepdim=True)
     match method:
-        case "cam":
-            if not torch.allclose(g, mean.expand_as(g), rtol=1e-6, atol=1e-12):
-                return None
-            return (mean * a).sum(1) * g[0, 0].numel()
-        case "grad-cam":
+        case "grad-cam" | "finer-cam":  # with nothing taken off for the neighbours
             return (mean * a).sum(1).relu()
-        case "grad-cam++":
+        case "grad-cam++" | "smooth-grad-cam++":  # run without noise
             bottom = 2 * g**2 + g**3 * a.sum(places, keepdim=True)
             alpha = torch.where(bottom == 0, torch.zeros_like(g), g**2 / torch.where(bottom == 0, 1.0, bottom))
             return ((alpha * g.relu()).sum(places, keepdim=True) * a).sum(1).relu()
@@ -134,6 +149,41 @@ def layer_map(method: str, oracle: Oracle, x: Tensor, place: Callable[[Tensor], 
         case "hires-cam":
             return (g * a).sum(1).relu()
     raise AssertionError(method)
+
+
+def activation(oracle: Oracle, x: Tensor) -> Tensor:
+    """The layer's values at one row."""
+    _, layer = oracle(x.double(), F.relu)
+    assert layer is not None
+    return layer.detach()
+
+
+def first_axis(a: Tensor) -> Tensor:
+    """Places (1, *places) along the axis of the largest variance of the channels, the largest magnitude positive."""
+    flat = a[0].flatten(1)
+    centred = flat - flat.mean(1, keepdim=True)
+    sizes, axes = torch.linalg.eigh(centred @ centred.T)
+    along = axes[:, -1] @ centred
+    if not bool(sizes[-1] > 1e-20 * flat.square().sum()):  # equal everywhere: no axis
+        return torch.zeros_like(a[:, 0])
+    assert len(sizes) == 1 or float(sizes[-2]) < (1 - 1e-3) * float(sizes[-1]), (
+        "two axes are as good: nothing to compare"
+    )
+    high, low = float(along.max()), float(-along.min())
+    assert abs(high - low) > 1e-3 * max(high, low), "two signs are as good: nothing to compare"
+    return (along if high > low else -along).reshape(a[:, 0].shape)
+
+
+def pooled_scores(a: Tensor, weight: Tensor, bias: Tensor, index: int) -> dict[str, list[float]]:
+    """What a linear layer (K, C) says of a class by each pooling of a (1, C, *places), as it is and squashed."""
+    flat, count = a[0].flatten(1), a[0, 0].numel()
+    said = {
+        "average": weight @ flat.mean(1) + bias,
+        "maximum": weight @ flat.amax(1) + bias,
+        "sum": weight @ flat.sum(1) + count * bias,
+    }
+    kinds = (lambda z: z, torch.sigmoid, lambda z: torch.softmax(z, 0))
+    return {name: [float(kind(logits)[index]) for kind in kinds] for name, logits in said.items()}
 
 
 class _Exchangeable(nn.Module):

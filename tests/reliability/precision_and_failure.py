@@ -84,8 +84,11 @@ def quantised_head() -> Case:
         network = torch.ao.quantization.quantize_dynamic(made(Plain), {nn.Linear}, dtype=torch.qint8)
     return Case(
         network,
-        None,
+        plain_oracle(made(Plain)),  # whose layer is the same
+        pooling=None,
         refuses={
+            "no gradient": None,
+            "guided": refusal(NoGradientError, "quantised", "No gradient path", "input"),
             "layer": refusal(LayerError, "'act2'", "quantised"),
             "all": refusal(NoGradientError, "quantised", "no gradient of the input"),
         },
@@ -107,7 +110,7 @@ def functional() -> Case:
 @case("M56")
 def functional_relu() -> Case:
     network = made(nets.FunctionalRelu)
-    return Case(network, plain_oracle(network, "conv2"), layer="conv2")
+    return Case(network, plain_oracle(network, "conv2"), layer="conv2", pooling="unknown")
 
 
 @case("M58")
@@ -160,7 +163,10 @@ def raises_in_train_mode() -> Case:
 
 @case("M67")
 def raises_in_backward() -> Case:
-    return _failing(nets.FailingBackward, ArithmeticError("boom"))
+    case_ = _failing(nets.FailingBackward, ArithmeticError("boom"))
+    case_.oracle = plain_oracle(case_.network)
+    case_.refuses["no gradient"] = None
+    return case_
 
 
 @case("M68")
@@ -188,7 +194,7 @@ def accumulated_gradients() -> Case:
 @case("M74")
 def layer_used_twice() -> Case:
     network = made(nets.TwiceUsed)
-    return Case(network, twin_oracle(network, "conv2", second_class), layer="conv2")
+    return Case(network, twin_oracle(network, "conv2", second_class), layer="conv2", pooling="unknown")
 
 
 @case("M76")
@@ -196,9 +202,9 @@ def layer_unused() -> Case:
     network = made(nets.Unused)
     return Case(
         network,
-        plain_oracle(network),
+        twin_oracle(network, "aside", second_class),
         layer="aside",
-        refuses={"layer": refusal(LayerError, "'aside'", "does not influence", "model.layers()")},
+        refuses={"eigen-cam": None, "layer": refusal(LayerError, "'aside'", "does not influence", "model.layers()")},
     )
 
 
@@ -224,7 +230,8 @@ def reentrant_checkpointing() -> Case:
     network = made(nets.Checkpointed, True)
     unsupported = refusal(UnsupportedModelError, "checkpointing", "use_reentrant=False")
     cut = refusal(LayerError, "'act2'", "checkpointing")
-    return Case(network, plain_oracle(network), refuses={"layer": cut, "all": unsupported})
+    refuses = {"no gradient": None, "guided": unsupported, "layer": cut, "all": unsupported}
+    return Case(network, plain_oracle(network), refuses=refuses)
 
 
 @case("M79-new")
@@ -248,7 +255,7 @@ def normalises_in_place() -> Case:
 @case("M83")
 def no_parameter() -> Case:
     network = nets.Parameterless()
-    return Case(network, twin_oracle(network, "act", second_class), layer="act")
+    return Case(network, twin_oracle(network, "act", second_class), layer="act", pooling=None)
 
 
 @functools.cache
@@ -281,7 +288,7 @@ def _vgg() -> nn.Module:
 def vgg() -> Case:
     network = _vgg()
     oracle = twin_oracle(network, "features.18", second_class)
-    return Case(network, oracle, photo(size=(32, 32)), layer="features.18", tolerance=2e-3, large=True)
+    return Case(network, oracle, photo(size=(32, 32)), layer="features.18", tolerance=2e-3, large=True, pooling=None)
 
 
 @case("M88")

@@ -18,7 +18,7 @@ from seewhy.core.errors import InputError, LayerError, NoGradientError, Unsuppor
 
 from . import networks as nets
 from .cases import Case, explain, photo
-from .contract import ALL, CAMS, refusal, refused, same, seewhy, unchanged
+from .contract import ALL, CAMS, NO_GRADIENT, refusal, refused, same, seewhy, unchanged
 from .networks import Plain, made, plain_oracle
 
 SOME = ("saliency", "integrated-gradients", "guided-backprop", "grad-cam", "hires-cam")
@@ -43,11 +43,11 @@ def test_no_grad_inside(name: str, mode: Any) -> None:
     network = made(FrozenBackbone, mode)
     cut = refusal(NoGradientError, "torch.no_grad", "grad-cam")
     oracle = plain_oracle(network)
-    refuses = {} if name in CAMS else {"all": cut}
-    explain(Case(network, oracle, refuses=refuses), name)
+    explain(Case(network, oracle, refuses={"guided": cut, "layer": None, "all": cut}), name)
     if name in CAMS:
         inside = refusal(LayerError, "'conv1'", "torch.no_grad")
-        explain(Case(network, None, layer="conv1", refuses={"all": inside}), name)
+        refuses = {"no gradient": None, "guided": cut, "all": inside}
+        explain(Case(network, plain_oracle(network, "conv1"), layer="conv1", refuses=refuses, pooling=None), name)
 
 
 def _parametrised() -> Plain:
@@ -108,7 +108,7 @@ class Tied(Plain):
 def test_a_layer_with_two_names(name: str, layer: str) -> None:
     network = made(Tied)
     explain(Case(network, plain_oracle(network), layer=layer), name)
-    explain(Case(network, plain_oracle(network, "conv2"), layer="group.again"), name)
+    explain(Case(network, plain_oracle(network, "conv2"), layer="group.again", pooling="unknown"), name)
 
 
 class Contained(Plain):
@@ -215,17 +215,30 @@ def test_a_scripted_part(name: str, train: bool) -> None:
     explain(Case(network, plain_oracle(network, enter=enter), photo(rows=2), refuses={"guided": guided}), name)
     if name in CAMS:
         unseen = refusal(LayerError, "'scripted'", "scripted or traced")
-        explain(Case(network, None, layer="scripted", refuses={"all": unseen}), name)
+        explain(Case(network, None, layer="scripted", refuses={"guided": guided, "all": unseen}), name)
 
 
+@pytest.mark.parametrize("score", [3.0, 1.0])
 @pytest.mark.parametrize("name", ALL)
-def test_an_output_without_any_graph(name: str) -> None:
-    network = made(nets.Wrapped, lambda logits, features: torch.ones_like(logits).detach())
+def test_an_output_without_any_graph(name: str, score: float, request: pytest.FixtureRequest) -> None:
+    if (name, score) == ("cam", 1.0):
+        request.applymarker(pytest.mark.xfail(strict=True, reason="a large sum, squashed, is 1: no proof of pooling"))
+    network = made(nets.Wrapped, lambda logits, features: torch.full_like(logits, score).detach())
+    none = refusal(NoGradientError, "No gradient path", "detach")
     refuses = {
+        "eigen-cam": None,
+        "guided": none,
         "layer": refusal(LayerError, "'act2'", "does not influence"),
-        "all": refusal(NoGradientError, "No gradient path", "detach"),
+        "all": none,
     }
-    explain(Case(network, None, refuses=refuses), name)
+    explain(Case(network, plain_oracle(network), refuses=refuses), name)
+
+
+@pytest.mark.parametrize("name", NO_GRADIENT)
+def test_a_pooled_layer_without_any_graph(name: str) -> None:
+    """The arithmetic holds, and nothing else is needed."""
+    network = made(nets.Wrapped, lambda logits, features: logits.detach())
+    explain(Case(network, plain_oracle(network), photo(rows=2)), name)
 
 
 class Forces(Plain):

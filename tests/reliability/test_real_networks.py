@@ -17,8 +17,8 @@ from seewhy.models.images import open_picture
 from seewhy.study.cases import cases
 
 from . import networks as nets
-from .cases import Case, photo
-from .contract import ALL, CAMS, GUIDED, check_map, drawn, method, seewhy, unchanged
+from .cases import POOLED, Case, photo
+from .contract import ALL, CAMS, GUIDED, check_map, check_pooling, drawn, method, refused, seewhy, unchanged
 from .networks import Plain, made
 from .oracle import input_map, layer_map, score_of, twin_oracle
 
@@ -117,6 +117,14 @@ EXPECTED: dict[str, tuple[str, tuple[int, ...], Callable[[Tensor], Tensor]]] = {
     "volume": ("act", (1, 8, 12, 16), lambda layer: layer),
     "signal": ("act", (2, 24), lambda layer: layer),
 }
+POOLED_HEADS = {
+    "resnet": "fc",
+    "swin": "head",
+    "mobilenet": "classifier.1",
+    "volume": "fc",
+    "signal": "fc",
+}
+"""The last linear layers of the networks where nothing but global average pooling lies between."""
 
 
 @pytest.mark.parametrize("identifier", EXPECTED)
@@ -144,17 +152,20 @@ def test_real_network(identifier: str, name: str) -> None:
     layer, shape, place = EXPECTED[identifier]
     x = photo(shape[0], size=shape[1:])
     oracle = twin_oracle(network, layer, _score)
-    if name == "cam" and layer_map("cam", oracle, x, place) is None:
-        pytest.skip("no global pooling behind this layer; refusals are tested with the models")
     if name == "adaptive" and identifier in ("densenet", "mobilenet", "swin", "timm-vit", "resnet"):
         pytest.skip("covered by the models of the list; dear here")
-    if name in GUIDED and identifier == "densenet":
+    if name in (*GUIDED, "guided-grad-cam") and identifier == "densenet":
         pytest.skip("the oracle cannot exchange a functional relu; guided functional relus are tested with M56")
     chosen = method(name)
+    if name == "cam" and identifier not in POOLED_HEADS:
+        with unchanged(network, x), refused(POOLED):
+            seewhy.attribute(network, x, chosen, target=2)
+        return
     with unchanged(network, x):
         result = seewhy.attribute(network, x, chosen, target=2)
     # float64 decides some rectifiers near their kink otherwise than float32
-    check_map(name, result, oracle, x, Case(network, None, place=place, tolerance=2e-2, large=True))
+    how = Case(network, None, place=place, tolerance=2e-2, large=True, head=POOLED_HEADS.get(identifier, ""))
+    check_map(name, result, oracle, x, how)
 
 
 def test_functional_in_place_relu_behind_the_features() -> None:
@@ -215,8 +226,9 @@ def test_c01_pretrained_network_and_photograph(name: str) -> None:
         result = seewhy.attribute(model, x, chosen, target=label)
     oracle = twin_oracle(network, "bn2", lambda out: out[0, label])
     if name in CAMS:
-        wanted = layer_map(name, oracle, x, lambda layer: layer)
-        assert wanted is not None
+        how = Case(network, None, head="classifier", index=label)
+        weights = check_pooling(result, 0, oracle, x, how) if name == "cam" else None
+        wanted = layer_map(name, oracle, x, lambda layer: layer, weights)
     elif name == "adaptive":
         difference = score_of(oracle, x) - score_of(oracle, torch.zeros_like(x))
         gap = abs(float(result.values.double().sum()) - difference) / abs(difference)

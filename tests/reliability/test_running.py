@@ -122,7 +122,7 @@ def test_one_row_that_does_not_fit() -> None:
 def test_batch_size_does_not_show(name: str, batch: int) -> None:
     network, x = made(Plain), photo(rows=4)
     settings = method(name, "act2")
-    if name == "smoothgrad":
+    if name in ("smoothgrad", "smooth-grad-cam++"):
         settings = replace(settings, samples=10, noise=0.2)
     free = seewhy.attribute(network, x, settings, target=2, options=Options(prepared="never"))
     fixed = seewhy.attribute(network, x, settings, target=2, options=Options(batch_size=batch, prepared="never"))

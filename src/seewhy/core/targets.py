@@ -100,7 +100,8 @@ class Contrast:
 class Nearest:
     """The class `index`, None for each row's own top class, against the `count` classes of the nearest scores.
 
-    strongest: against the highest scores instead. All others where there are fewer. Which they are is found in each row's own output; it then stands for a `Contrast`.
+    strongest: against the highest scores instead. Which classes these are, all others where there are fewer, is
+    found in each row's own output; the target then stands for a `Contrast`.
     """
 
     index: int | None = None

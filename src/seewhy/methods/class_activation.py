@@ -214,4 +214,5 @@ def _facts(placed: Sequence[PlacedView], maps: Sequence[LayerMap]) -> dict[str, 
     ]
     if len(each) == 1:
         return each[0]
-    return {name: tuple(facts.get(name) for facts in each) for name in each[0]}
+    notes = {"notes": each[0]["notes"]} if "notes" in each[0] else {}
+    return {name: tuple(facts.get(name) for facts in each) for name in each[0]} | notes

@@ -11,6 +11,8 @@ from torch import Tensor
 from ..core.method import MethodInfo
 from .class_activation import LayerMap, LayerMethod, PlacedView
 
+NOTE = "The same map for every class: it shows what stands out in the layer, not why this class was chosen."
+
 
 @dataclass(frozen=True, slots=True)
 class EigenCam(LayerMethod):
@@ -50,7 +52,7 @@ class EigenCam(LayerMethod):
         """Returns each row's projection."""
         grid = placed.activation.shape[2:]
         rows = [first_axis(row.flatten(1).T).reshape(grid) for row in placed.activation]
-        return LayerMap(torch.stack(rows))
+        return LayerMap(torch.stack(rows), facts={"notes": (NOTE,)})
 
 
 def first_axis(values: Tensor) -> Tensor:

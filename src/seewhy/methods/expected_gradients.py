@@ -132,8 +132,8 @@ class ExpectedGradients(Method):
         if self.background is None:
             known = "the model's range" if case.facts.value_range else "the range of this input's own values"
             diagnostics["notes"] = (
-                f"no background was given: {STAND_INS} draws of noise uniform in {known} stood in for it; give "
-                "examples of your data, background=tensor (B, ...), as the network is fed",
+                f"No background was given: {STAND_INS} draws of noise uniform in {known} stood in for it. Give "
+                "examples of your data, as the network is fed: background=tensor (B, ...).",
             )
         values = tuple(part.mean[None] for part in total.kept)
         error = standard_errors(case, [part.standard_error for part in total.kept])

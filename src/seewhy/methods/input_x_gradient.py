@@ -37,7 +37,7 @@ class InputXGradient(Method):
         needs=frozenset({"gradient"}),
         cost="1 forward, 1 backward",
         reference="Shrikumar et al. 2016, arXiv 1605.01713",
-        avoid="It says nothing where the input is zero, and does not add up behind non-linear parts: use integrated-gradients.",
+        avoid="It is blind where the input is zero and does not add up in general: use integrated-gradients.",
     )
 
     def flow(self, case: Case, target: Target) -> Flow[Attribution]:

@@ -62,7 +62,7 @@ class SmoothGrad(Method):
         cost="50 forward, 50 backward (samples)",
         reference="Smilkov et al. 2017, arXiv 1706.03825",
         stochastic=True,
-        avoid="It shows where the score is sensitive, not what adds up to it: for shares of the score use integrated-gradients.",
+        avoid="It shows where the score is sensitive, not what makes it up: for that use integrated-gradients.",
     )
 
     def __post_init__(self) -> None:

@@ -56,7 +56,7 @@ def _gap(attribution: Attribution) -> Iterator[Finding]:
     if attribution.diagnostics.get("converged") is False or gap > 0.05:
         yield Finding(
             "gap",
-            text + " That gap is large: raise the number of steps or samples, or read small values with care.",
+            text + " That gap is large: ask for more steps or samples, or doubt small values.",
             "warning",
         )
     else:

@@ -45,6 +45,7 @@ class EdgeDetector(Method):
         needs=frozenset(),
         cost="1 forward",
         reference="Adebayo et al. 2018, arXiv 1810.03292",
+        avoid="Not for a decision: it knows nothing of the network.",
     )
 
     def flow(self, case, target):

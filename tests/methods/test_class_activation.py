@@ -439,9 +439,12 @@ def test_a_hidden_layer_behind_the_pooling_is_no_cam() -> None:
     assert seewhy.attribute(module, x, Cam(layer="relu"), index).diagnostics["additivity_gap"] > 0.01
 
 
-def test_a_gap_to_what_may_be_a_probability_is_not_claimed() -> None:
+def test_behind_softmax_the_gap_is_that_to_the_logit() -> None:
     module, x = pooled("average", "softmax")
-    assert seewhy.attribute(module, x, Cam(layer="conv"), 3).diagnostics["additivity_gap"] is None
+    found = seewhy.attribute(module, x, Cam(layer="conv"), 3)
+    logit = float(module.head(maps_of(module, x).mean((2, 3)))[0, 3])
+    said = float(found.values.mean() + module.head.bias[3].detach())
+    assert found.diagnostics["additivity_gap"] == pytest.approx(abs(said - logit) / abs(logit), rel=1e-9)
 
 
 def test_weights_are_read_when_they_are_needed() -> None:

@@ -182,7 +182,7 @@ def pooled_scores(a: Tensor, weight: Tensor, bias: Tensor, index: int) -> dict[s
         "maximum": weight @ flat.amax(1) + bias,
         "sum": weight @ flat.sum(1) + count * bias,
     }
-    kinds = (lambda z: z, torch.sigmoid, lambda z: torch.softmax(z, 0))
+    kinds = (lambda z: z, torch.sigmoid, lambda z: torch.softmax(z, 0), lambda z: torch.log_softmax(z, 0))
     return {name: [float(kind(logits)[index]) for kind in kinds] for name, logits in said.items()}
 
 

@@ -204,7 +204,11 @@ def layer_unused() -> Case:
         network,
         twin_oracle(network, "aside", second_class),
         layer="aside",
-        refuses={"eigen-cam": None, "layer": refusal(LayerError, "'aside'", "does not influence", "model.layers()")},
+        refuses={
+            "eigen-cam": None,
+            "cam": refusal(LayerError, "'aside'", "4 channels", "grad-cam"),
+            "layer": refusal(LayerError, "'aside'", "does not influence", "model.layers()"),
+        },
     )
 
 

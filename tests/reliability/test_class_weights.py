@@ -52,7 +52,7 @@ class Squashed(Plain):
         (lambda: made(MaximumPooled), "maximum"),
         (lambda: made(Squashed, torch.sigmoid), "average"),
         (lambda: made(Squashed, lambda z: z.softmax(1)), "average"),
-        (lambda: made(Squashed, lambda z: z.log_softmax(1)), "unknown"),
+        (lambda: made(Squashed, lambda z: z.log_softmax(1)), "average"),
         (lambda: made(Squashed, lambda z: z.tanh() * 2), "unknown"),
         (lambda: made(Squashed, lambda z: z + 0.1), "unknown"),
     ],
@@ -87,8 +87,7 @@ def test_cam_of_several_classes(identifier: str, layer: str) -> None:
     gap = abs(float(wanted.mean() + amounts @ bias) - score) / abs(score)
     assert (gap < 1e-9) == (layer == "act2")
     assert result.diagnostics["pooling"] == ("average" if layer == "act2" else "unknown")
-    if not 0 <= score <= 1:
-        assert abs(result.diagnostics["additivity_gap"] - gap) < 1e-4 * max(1.0, gap)
+    assert abs(result.diagnostics["additivity_gap"] - gap) < 1e-4 * max(1.0, gap)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
@@ -114,7 +113,6 @@ def test_finer_cam_against_the_nearest(identifier: str, strength: float) -> None
     assert not torch.allclose(result.values, plain.values, rtol=1e-2, atol=1e-2 * float(wanted.abs().max()))
 
 
-@pytest.mark.xfail(strict=True, reason="a large sum, squashed, is 1, as is the score: no proof of pooling")
 @pytest.mark.parametrize("squash", [torch.sigmoid, lambda z: z.softmax(1)])
 @pytest.mark.parametrize("confidence", [16.0, 40.0])
 def test_a_confident_network_proves_nothing(squash: Any, confidence: float) -> None:
@@ -134,16 +132,7 @@ class SpareHead(Plain):
         self.spare = nn.Linear(6, 5)
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        "act2",
-        pytest.param(
-            "conv2",
-            marks=pytest.mark.xfail(strict=True, reason="takes the layer registered last, whether it is used or not"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("layer", ["act2", "conv2"])
 def test_the_last_linear_layer_is_the_one_that_answers(layer: str) -> None:
     network = made(SpareHead)
     pooling = "average" if layer == "act2" else "unknown"

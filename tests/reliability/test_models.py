@@ -16,25 +16,9 @@ from . import networks_and_outputs, precision_and_failure  # noqa: F401 - import
 from .cases import CASES, explain
 from .contract import ALL, CAMS, check_map, method, seewhy, unchanged
 
-DEFECTS = {
-    ("M44", "guided-grad-cam"): "a product of two small numbers in float16: what is left are multiples of 6e-8",
-}
 
-
-@pytest.mark.parametrize(
-    ("identifier", "name"),
-    [
-        pytest.param(
-            identifier,
-            name,
-            marks=[pytest.mark.xfail(strict=True, reason=DEFECTS[identifier, name])]
-            if (identifier, name) in DEFECTS
-            else [],
-        )
-        for identifier in CASES
-        for name in ALL
-    ],
-)
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("identifier", CASES)
 def test_model(identifier: str, name: str) -> None:
     case = CASES[identifier]()
     explain(case, name)
@@ -62,8 +46,6 @@ def test_methods_together(identifier: str) -> None:
         asked = list(zip(rows, row_targets(model, case.target, len(rows)), strict=True))
         outcomes = run(model, chosen, asked, None)
     for name in chosen:
-        if (identifier, name) in DEFECTS:
-            continue
         for row, x in enumerate(case.x):
             outcome = outcomes[name, row]
             expected = case.refusal(name)

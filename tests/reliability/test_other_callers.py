@@ -152,11 +152,8 @@ def test_a_list_of_tensors_for_each_row() -> None:
 
 
 @pytest.mark.parametrize("name", [*ALL, "noisy"])
-def test_another_default_device(name: str, request: pytest.FixtureRequest) -> None:
+def test_another_default_device(name: str) -> None:
     """`torch.set_default_device` must not move what seewhy makes for itself."""
-    if name == "smooth-grad-cam++":
-        reason = "layer_map makes the signs of the negated means on the default device, not on the gradients'"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason, raises=RuntimeError))
     from seewhy.methods import SmoothGrad
 
     network, x = made(Plain), photo(rows=2)

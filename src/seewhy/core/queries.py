@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from . import tree
-from .query import DEFAULT_LAYER, Chunk, Flow, Fold, Query, Record, ask
+from .query import DEFAULT_LAYER, Chunk, Flow, Fold, Head, Query, Record, ask
 from .rows import Case, Rows
 from .targets import OPEN, Target
 
@@ -35,6 +35,7 @@ class LayerView:
     score: Tensor
     layer: str
     target: Target
+    head: Head | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,18 @@ def _weighted(weights: Tensor, leaf: Tensor) -> Tensor:
     return total.to("cpu", torch.float64)
 
 
-def layer_view(
-    case: Case, target: Target, layer: str | None = None, *, rows: Rows | None = None, gradient: bool = True
+def layer_view(  # noqa: PLR0913 - each says what to bring back
+    case: Case,
+    target: Target,
+    layer: str | None = None,
+    *,
+    rows: Rows | None = None,
+    gradient: bool = True,
+    head: bool = False,
 ) -> Query[LayerView]:
     """Asks for a layer's activation, and its gradient unless `gradient` is False; all kept, for a handful of rows.
 
-    layer: None is the model's default layer. rows: None is the example itself.
+    layer: None is the model's default layer. rows: None is the example itself. head: the last linear layer, too.
     """
     name = layer or DEFAULT_LAYER
 
@@ -141,11 +148,19 @@ def layer_view(
             torch.cat([chunk.score for chunk in state if chunk.score is not None]),
             state[0].names[name],
             state[0].resolved[0],
+            _joined([chunk.head for chunk in state]),
         )
 
     fold: Fold[list[Chunk], LayerView] = Fold(list, lambda state, _, chunk: [*state, chunk], finish)
-    record = Record(activations=(name,), gradients=(name,) if gradient else ())
+    record = Record(activations=(name,), gradients=(name,) if gradient else (), head=head)
     return Query(case.rows() if rows is None else rows, target, fold, record)
+
+
+def _joined(heads: list[Head | None]) -> Head | None:
+    found = [head for head in heads if head is not None]
+    if len(found) < len(heads):
+        return None
+    return replace(found[0], output=torch.cat([head.output for head in found]))
 
 
 def anchor(case: Case, target: Target) -> Flow[tuple[Target, Tensor]]:

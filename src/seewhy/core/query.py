@@ -21,12 +21,13 @@ DEFAULT_LAYER = "<default>"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a pass has to bring back beside the score."""
+    """What a pass has to bring back beside the score. head: the linear layer that spoke last."""
 
     output: bool = False
     input_gradient: bool = False
     activations: tuple[str, ...] = ()
     gradients: tuple[str, ...] = ()
+    head: bool = False
 
     def __or__(self, other: Record) -> Record:
         return Record(
@@ -34,6 +35,7 @@ class Record:
             self.input_gradient or other.input_gradient,
             tuple(sorted({*self.activations, *other.activations})),
             tuple(sorted({*self.gradients, *other.gradients})),
+            self.head or other.head,
         )
 
     @property
@@ -47,13 +49,26 @@ class Record:
         return self.input_gradient or bool(self.gradients)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """The linear layer, or convolution of one place, that a pass called last.
+
+    weight (K, C) and bias (K,) as they were in the pass; output (n, K) or (n, K, *places), what it gave.
+    """
+
+    name: str
+    weight: Tensor
+    bias: Tensor
+    output: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """What some rows of a query gave back: values only, no graph.
 
     `score` (n,); `input_gradient` one (n, ...) tensor per attributed leaf; `activations` and `gradients` by
     the layer's name as it was asked for; `resolved` the target of each row once its output was known;
-    `names` the real name of each layer asked for.
+    `names` the real name of each layer asked for; `head` None where the network has none that can be read.
     """
 
     score: Tensor | None = None
@@ -63,6 +78,7 @@ class Chunk:
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
     resolved: tuple[Target, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    head: Head | None = None
 
 
 @dataclass(frozen=True, slots=True)

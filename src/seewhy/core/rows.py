@@ -32,29 +32,11 @@ class Rows:
     entry: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Head:
-    """A linear layer, weight (K, C) and bias (K,), that may be what turns pooled channels into scores."""
-
-    name: str
-    weight: Tensor
-    bias: Tensor
-
-
-def _no_heads() -> tuple[Head, ...]:
-    return ()
-
-
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the model tells methods about itself.
-
-    value_range: black and white in the input, per channel. heads: returns its linear layers as they are now, the
-    last one first.
-    """
+    """What the model tells methods about its input: the values of black and white, per channel."""
 
     value_range: tuple[Tensor, Tensor] | None = None
-    heads: Callable[[], tuple[Head, ...]] = _no_heads
 
 
 @dataclass(frozen=True, slots=True)

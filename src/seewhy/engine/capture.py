@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import LayerError
-from ..core.query import DEFAULT_LAYER
+from ..core.query import DEFAULT_LAYER, Head
+from ..models.heads import is_linear, weights_of
 from ..models.tracing import LayerProbe, first_tensor, with_first_tensor
 
 
@@ -31,6 +32,8 @@ class Capture:
     start_graph: bool
     probe: LayerProbe | None = None
     stop_after: dict[str, int] | None = None
+    watch_head: bool = False
+    head: Head | None = None
     tensors: dict[str, Tensor] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     handles: list[Any] = field(default_factory=list)
@@ -44,6 +47,16 @@ class Capture:
                 self.handles.append(layer.register_forward_hook(self._hook(name)))
         if self.probe is not None:
             self.handles.extend(self.probe.attach(self.module))
+        if self.watch_head:
+            linear = ((name, part) for name, part in self.module.named_modules() if is_linear(part))
+            self.handles.extend(part.register_forward_hook(self._after_linear(name)) for name, part in linear)
+
+    def _after_linear(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(part: nn.Module, _: Any, output: Any) -> None:
+            weights = weights_of(part)
+            self.head = None if weights is None else Head(name, *weights, output.detach().clone())
+
+        return hook
 
     def enter_at(self, name: str, values: Tensor) -> None:
         """Makes the layer answer `values` instead of its own output."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -212,8 +212,9 @@ def cut(result: PassResult, rows: slice, place: int | None) -> Chunk:
     """Returns some rows of a pass for one of its target sets."""
     activations = {name: value[rows] for name, value in result.activations.items()}
     output = None if result.output is None else _cut_output(result.output, rows)
+    head = None if result.head is None else replace(result.head, output=result.head.output[rows])
     if place is None:
-        return Chunk(output=output, activations=activations, names=result.names)
+        return Chunk(output=output, activations=activations, names=result.names, head=head)
     scored = result.scored[place]
     return Chunk(
         scored.score[rows],
@@ -223,6 +224,7 @@ def cut(result: PassResult, rows: slice, place: int | None) -> Chunk:
         {name: value[rows] for name, value in scored.gradients.items()},
         scored.resolved[rows],
         result.names,
+        head,
     )
 
 

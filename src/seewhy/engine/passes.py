@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core import tree
 from ..core.errors import InputError, LayerError, NoGradientError, UnsupportedModelError
-from ..core.query import DEFAULT_LAYER, Record
+from ..core.query import DEFAULT_LAYER, Head, Record
 from ..core.rows import ENTRY
 from ..core.targets import Target, Unit
 from ..models.model import Model, call
@@ -62,6 +62,7 @@ class PassResult:
     notes: tuple[str, ...] = ()
     backwards: int = 0
     forwards: int = 1
+    head: Head | None = None
 
 
 def run_pass(model: Model, module: nn.Module, request: PassRequest) -> PassResult:
@@ -106,6 +107,7 @@ class _Plan:
         record = request.record
         needs_output = (
             record.output
+            or record.head
             or not request.targets
             or any(not isinstance(t, Unit) for set_ in request.targets for t in set_)
         )
@@ -116,7 +118,7 @@ class _Plan:
             # the graph may start at each candidate, unless a gradient is wanted of something before it
             starts = record.needs_gradient and not record.input_gradient and not named
             probe = LayerProbe((request.count, *shape), leaf_and_copy if starts else None)
-        return _Plan(request, Capture(module, named, record.needs_gradient, probe, stop), alias, shape)
+        return _Plan(request, Capture(module, named, record.needs_gradient, probe, stop, record.head), alias, shape)
 
 
 def _prepare_inputs(request: PassRequest) -> tuple[tree.Inputs, dict[str, Tensor]]:
@@ -207,7 +209,14 @@ def _collect(model: Model, plan: _Plan, output: Output | None, wrt: dict[str, Te
         output.scores.detach() if output is not None and output.scores is not None else None,
         view.notes(),
         len(request.targets) if request.record.needs_gradient else 0,
+        head=_head(plan),
     )
+
+
+def _head(plan: _Plan) -> Head | None:
+    """Returns the linear layer that was called last, where it spoke once for each row."""
+    head = plan.capture.head
+    return head if head is not None and len(head.output) == plan.request.count else None
 
 
 def _real(model: Model, plan: _Plan, asked: str) -> str:

@@ -15,9 +15,7 @@ from ..core.query import Flow, ask
 from ..core.rows import Case
 from ..core.targets import Target
 from .class_activation import LayerMap, LayerMethod, PlacedView, finish
-from .pooled_head import Answer, additivity_gap, check_target, class_weights, fitting, no_head, pooled_by
-
-UNKNOWN = "unknown"
+from .pooled_head import UNKNOWN, class_shares, read_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +26,12 @@ class Cam(LayerMethod):
 
     Behind global maximum pooling S = sum_k w_k max(A_k) + b: the map is the same, and the score is made of each
     channel's largest place alone. Which pooling it is, is found by doing the sum: what the head says of the pooled
-    channels must be the score. `diagnostics` hold it as `pooling`, and the head's name. For a difference of classes
+    channels must be what it answered. `diagnostics` hold it as `pooling`, and the head's name. For a difference of classes
     the weights are subtracted. Of a network that ends in softmax or sigmoid the map speaks of the logit.
 
     layer: None takes the layer that feeds the pooling, and LayerError says so where no such head follows. Any layer
-        with as many channels as the network's last linear layer takes can be named. Before a batch-norm, an activation
-        or a residual sum the map no longer adds up: `additivity_gap` is |map's mean + bias - score| / |score|, None
-        where the score looks like a probability.
+        with as many channels as the linear layer that speaks last takes can be named. Before a batch-norm, an
+        activation or a residual sum it does not add up: `additivity_gap` is |map's mean + bias - logit| / |logit|.
     relu: the paper has none. reshape, channels, neurons, combine, augment: as for every class activation method.
 
     Differences: tutorials lay the weights over the last convolution, before batch-norm and the residual sum, where
@@ -47,6 +44,7 @@ class Cam(LayerMethod):
     relu: bool = False
 
     takes_gradient: ClassVar[bool] = False
+    takes_head: ClassVar[bool] = True
     info: ClassVar[MethodInfo] = MethodInfo(
         name="cam",
         family="class activation",
@@ -75,37 +73,31 @@ class Cam(LayerMethod):
 
     def layer_map(self, placed: PlacedView) -> LayerMap:
         """Returns the channels' sum, weighted by the head."""
-        view, whole = placed.view, placed.whole
-        check_target(view.target)
-        answer = Answer(view.target, view.score)
-        known = placed.case.facts.heads()
-        last = fitting(known[:1], whole.shape[1])
-        tried = ((head, pooled_by(head, whole, answer)) for head in (*fitting(known, whole.shape[1]), no_head(whole)))
-        found = next((pair for pair in tried if pair[1]), None)
-        if found is None and (self.layer is None or not last):
-            raise LayerError(_refusal(placed, bool(last)))
-        head, pooling = found or (last[0], None)
-        weights, bias = class_weights(head, view.target)
+        view = placed.view
+        read = read_head(placed.whole, view.head, class_shares(view.target), view.score)
+        if read is None or (read.pooling == UNKNOWN and self.layer is None):
+            raise LayerError(_refusal(placed, read is not None))
+        weights = read.weights
         kept = weights if placed.part.channels is None else weights[placed.part.channels.to(weights.device)]
         facts = {
-            "head": head.name or "none: the layer's channels are the classes",
-            "pooling": pooling or UNKNOWN,
-            "additivity_gap": 0.0 if pooling else additivity_gap(whole, weights, bias, view.score),
+            "head": read.head or "none: the layer's channels are the classes",
+            "pooling": read.pooling,
+            "additivity_gap": read.gap,
         }
         return LayerMap(torch.tensordot(placed.activation.to(kept.dtype), kept, dims=([1], [0])), facts=facts)
 
 
 def _refusal(placed: PlacedView, fits: bool) -> str:
     """Returns why there is no CAM at this layer, and what to do."""
-    layer, channels = placed.view.layer, placed.whole.shape[1]
+    layer, channels, head = placed.view.layer, placed.whole.shape[1], placed.view.head
     text = "CAM needs global average pooling or global maximum pooling and one linear layer right behind layer "
     if fits:
         return (
-            f"{text}{layer!r}: what the linear layer says of its pooled channels is not the score. Use 'grad-cam', "
-            f"which generalises CAM, or name a layer, such as layer={layer!r}, to lay the weights over it all the same."
+            f"{text}{layer!r}: what the linear layer gets is not that layer, pooled. Use 'grad-cam', which generalises "
+            f"CAM, or name a layer, such as layer={layer!r}, to lay the weights over it all the same."
         )
-    given = [f"its last one, {head.name!r}, takes {head.weight.shape[1]}" for head in placed.case.facts.heads()[:1]]
+    last = "none can be read" if head is None else f"the last one called, {head.name!r}, takes {head.weight.shape[1]}"
     return (
-        f"{text}{layer!r}, with weights for its {channels} channels; this network has no such linear layer "
-        f"({''.join(given) or 'it has none at all'}). Use 'grad-cam', which generalises CAM and needs no such head."
+        f"{text}{layer!r}, with weights for its {channels} channels and the score as its answer; this network has "
+        f"no such linear layer ({last}). Use 'grad-cam', which generalises CAM and needs no such head."
     )

@@ -92,6 +92,7 @@ class LayerMethod(Method):
     augment: bool = False
 
     takes_gradient: ClassVar[bool] = True
+    takes_head: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_layer_settings(self)
@@ -111,8 +112,9 @@ class LayerMethod(Method):
         if self.augment:
             target = yield from resolve(case, target)
             rows = augmented(case)
+        gradient, head = self.takes_gradient, self.takes_head
         views = yield from ask_all(
-            *(layer_view(case, target, layer, rows=rows, gradient=self.takes_gradient) for layer in self.layers)
+            *(layer_view(case, target, layer, rows=rows, gradient=gradient, head=head) for layer in self.layers)
         )
         return [self.placed(case, view) for view in views]
 

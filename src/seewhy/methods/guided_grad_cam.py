@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
+
 from ..core.attribution import Attribution
 from ..core.method import MethodInfo
 from ..core.query import Flow, together
@@ -25,6 +27,8 @@ class GuidedGradCam(LayerMethod):
     first is explained, which class activation maps are laid over.
 
     layer, reshape, relu, channels, neurons, combine, augment: those of the Grad-CAM map (`LayerMethod`).
+
+    In half precision the product of two small numbers is no number any more: there values are float32.
 
     Differences: captum enlarges by nearest neighbour unless told otherwise; the paper interpolates, as here.
 
@@ -50,17 +54,18 @@ class GuidedGradCam(LayerMethod):
             GuidedBackprop().flow(case, target), GradCam(**self.settings()).flow(case, target)
         )
         fine = guided.values[0] if isinstance(guided.values, tuple) else guided.values
-        grid = resize_map(coarse.values, fine.shape[2:])
+        wide = torch.promote_types(fine.dtype, torch.float32)
+        product = fine * resize_map(coarse.values.to(wide), fine.shape[2:])[:, None]
         made = attribution(
             self,
             case,
-            (fine * grid[:, None],),
+            (product,),
             (coarse.targets[0], coarse.scores),
             layer=coarse.layer,
             counter=coarse.counter,
             diagnostics=coarse.diagnostics,
         )
-        return replace(made, input_shapes=made.input_shapes[:1])
+        return replace(made, values=product, input_shapes=made.input_shapes[:1])
 
     def layer_map(self, placed: PlacedView) -> LayerMap:
         """Returns Grad-CAM's map."""

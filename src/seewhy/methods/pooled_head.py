@@ -1,115 +1,146 @@
-"""Global pooling and one linear layer: finding out by arithmetic whether a network ends in them, and how it pools."""
+"""Global pooling and one linear layer: proving by arithmetic that a layer is followed by them, and how it is pooled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..core.errors import TargetError
-from ..core.rows import Head
+from ..core.query import Head
 from ..core.targets import Class, Contrast, Difference, Target
 
-POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
+Pool = Callable[[Tensor], Tensor]
+POOLINGS: Mapping[str, Pool] = {
     "average": lambda values: values.flatten(2).mean(-1),
     "maximum": lambda values: values.flatten(2).amax(-1),
     "sum": lambda values: values.flatten(2).sum(-1),
 }
 """How places are pooled. A sum is what the score of a class is in maps of scores, as segmentation gives them."""
-_TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}
+UNKNOWN = "unknown"
+_TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}
 """Rounding of a sum of products, as a share of the sum of their magnitudes; 5e-3 in half precision."""
-
-
-def check_target(target: Target) -> None:
-    """Raises TargetError unless the target is made of the scores of classes."""
-    if not isinstance(target, (Class, Difference, Contrast)) or target.of not in ("score", "logit"):
-        raise TargetError(
-            "CAM lays the weights of classes over a layer, so it explains a class or a difference of classes, by their "
-            f"scores; given {target!r}. Use 'grad-cam' for any other target."
-        )
-
-
-def _shares(target: Target) -> dict[int, float]:
-    """Returns by how much each class enters the target."""
-    match target:
-        case Class(index=index, sign=sign):
-            return {index: float(sign)}
-        case Difference(index=index, other=other):
-            return {index: 1.0, other: -1.0} if index != other else {index: 0.0}
-        case Contrast(index=index, others=others, strength=strength):
-            return {index: 1.0} | {other: -strength / len(others) for other in others}
-    raise TargetError(f"CAM explains classes; given {target!r}.")
-
-
-def class_weights(head: Head, target: Target) -> tuple[Tensor, Tensor]:
-    """Returns the head's weights (C,) and bias () for the target."""
-    shares = _shares(target)
-    rows = torch.tensor(list(shares), device=head.weight.device)
-    amounts = torch.tensor(list(shares.values()), device=head.weight.device, dtype=head.weight.dtype)
-    return amounts @ head.weight[rows], amounts @ head.bias[rows]
-
-
-def fitting(heads: Sequence[Head], channels: int) -> list[Head]:
-    """Returns the heads that take so many channels."""
-    return [head for head in heads if head.weight.shape[1] == channels]
-
-
-def no_head(values: Tensor) -> Head:
-    """Returns the head of a layer (n, C, *places) whose channels are the classes themselves: it changes nothing."""
-    channels = values.shape[1]
-    return Head("", torch.eye(channels, dtype=values.dtype, device=values.device), values.new_zeros(channels))
+_SAME_SCORE = 1e-3
+"""How far the score may be from what the head says, through softmax or sigmoid, as a share of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the network answered: the target and its scores (n,)."""
+class Reading:
+    """The class's weights (C,) and bias () for a layer, how the layer is pooled, and how far the sum is off.
 
-    target: Target
-    score: Tensor
-
-    def combined(self, values: Tensor) -> Tensor:
-        """Returns the target's number from numbers per class (n, K)."""
-        total = values.new_zeros(len(values))
-        for index, amount in _shares(self.target).items():
-            total = total + amount * values[:, index]
-        return total
-
-
-def additivity_gap(values: Tensor, weights: Tensor, bias: Tensor, score: Tensor) -> float | None:
-    """Returns how far what the map adds up to is from the score (n,), as a share of the score.
-
-    values: the layer's (n, C, *places). None where the score may be a probability, which the map says nothing of.
+    gap: |mean of the map + bias - what the head said| / |what it said|, or the score where that is something else; 0
+    where the pooling is proven.
     """
-    given = float(score[0])
-    if 0 <= given <= 1:
-        return None
-    said = float(POOLINGS["average"](values[:1].to(weights.dtype))[0] @ weights + bias)
-    return abs(said - given) / abs(given)
+
+    weights: Tensor
+    head: str
+    pooling: str
+    gap: float
 
 
-def pooled_by(head: Head, values: Tensor, answer: Answer) -> str | None:
-    """Returns how the layer's values (n, C, *places) are pooled before the head, or None if the head does not follow.
+def class_shares(target: Target) -> dict[int, float]:
+    """Returns by how much each class enters the target; raises TargetError unless it is made of classes."""
+    if isinstance(target, (Class, Difference, Contrast)) and target.of in ("score", "logit"):
+        match target:
+            case Class(index=index, sign=sign):
+                return {index: float(sign)}
+            case Difference(index=index, other=other):
+                return {index: 1.0, other: -1.0} if index != other else {index: 0.0}
+            case Contrast(index=index, others=others, strength=strength):
+                return {index: 1.0} | {other: -strength / len(others) for other in others}
+    raise TargetError(
+        "CAM lays the weights of classes over a layer, so it explains a class or a difference of classes, by their "
+        f"scores; given {target!r}. Use 'grad-cam' for any other target."
+    )
 
-    The proof is the sum itself: weights times pooled values plus bias must be the score, or turn into it by softmax
-    or sigmoid, to rounding.
+
+def read_head(values: Tensor, head: Head | None, shares: Mapping[int, float], score: Tensor) -> Reading | None:
+    """Returns the weights for a layer (n, C, *places) that pooling and the head follow; None where none fits.
+
+    `pooling` is "unknown" where the head takes as many channels, but does not get this layer pooled, or its answer is
+    not the score: then the network does something in between, or behind.
     """
-    if max(_shares(answer.target)) >= len(head.weight):
-        return None
-    score = answer.score.to(head.weight.dtype)
-    tolerance = _TOLERANCE.get(head.weight.dtype, 5e-3)
-    for name, pool in POOLINGS.items():
-        pooled = pool(values.to(head.weight.dtype))
-        bias = head.bias * (values[0, 0].numel() if name == "sum" else 1)
-        logits = pooled @ head.weight.T + bias
-        size = (pooled.abs() @ head.weight.abs().T + bias.abs())[:, list(_shares(answer.target))].sum(1)
-        said = answer.combined(logits)
-        if bool(((said - score).abs() <= tolerance * size).all()):
-            return name
-        for squash in (torch.sigmoid, lambda z: torch.softmax(z, 1)):
-            made = squash(logits)
-            said, most = answer.combined(made), made[:, list(_shares(answer.target))].amax(1)
-            if bool(((said - score).abs() <= tolerance * most * size.clamp(min=1)).all()):
-                return name
+    if head is not None and head.weight.shape[1] == values.shape[1] and max(shares) < len(head.weight):
+        speaks = _speaks(head, shares, score)
+        pooling = _pooled_by(values, head, shares, score) if speaks else UNKNOWN
+        gap = 0.0 if pooling != UNKNOWN else _gap(values, head, shares, None if speaks else score)
+        return Reading(_combined(head.weight, shares), head.name, pooling, gap)
+    channels = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)
+    if max(shares) < len(channels):
+        for name, pool in POOLINGS.items():
+            pooled = pool(_wide(values))
+            if _equal(_combined(pooled.T, shares), score, _combined(pooled.abs().T, _magnitudes(shares))):
+                return Reading(_combined(channels, shares), "", name, 0.0)
     return None
+
+
+def _speaks(head: Head, shares: Mapping[int, float], score: Tensor) -> bool:
+    """True if the head's output is the score, plainly, or through softmax, log-softmax or sigmoid."""
+    return any(_answers(pool(head.output), shares, score) for pool in _poolings(head).values())
+
+
+def _poolings(head: Head) -> Mapping[str, Pool]:
+    """Returns how the head's own places may be pooled: a head behind the pooling has none."""
+    return POOLINGS if head.output.dim() > 2 else {"none": lambda output: output}
+
+
+def _answers(logits: Tensor, shares: Mapping[int, float], score: Tensor) -> bool:
+    wide = _wide(logits)
+    for squash in (lambda z: z, torch.sigmoid, lambda z: z.softmax(1), lambda z: z.log_softmax(1)):
+        said = squash(wide)
+        size = _combined(said.abs().T, _magnitudes(shares))
+        if bool(((_combined(said.T, shares) - _wide(score)).abs() <= _SAME_SCORE * size).all()):
+            return True
+    return False
+
+
+def _pooled_by(values: Tensor, head: Head, shares: Mapping[int, float], score: Tensor) -> str:
+    """Returns the pooling for which weights times pooled values plus bias are what the head said, to rounding."""
+    if head.output.dim() == 2:
+        return next((name for name, pool in POOLINGS.items() if _says(pool(_wide(values)), head)), UNKNOWN)
+    if head.output.shape[2:] != values.shape[2:]:
+        return UNKNOWN
+    places = _wide(values).flatten(2).movedim(1, -1).flatten(0, 1)  # pooled last: the head speaks at every place
+    if not _says(places, head):
+        return UNKNOWN
+    return next(name for name, pool in POOLINGS.items() if _answers(pool(_wide(head.output)), shares, score))
+
+
+def _says(rows: Tensor, head: Head) -> bool:
+    """True if weights times rows (m, C) plus bias are the head's output, place by place where it has places."""
+    weight, bias = _wide(head.weight), _wide(head.bias)
+    output = head.output if head.output.dim() == 2 else head.output.flatten(2).movedim(1, -1).flatten(0, 1)
+    return _equal(rows @ weight.T + bias, output, rows.abs() @ weight.abs().T + bias.abs())
+
+
+def _gap(values: Tensor, head: Head, shares: Mapping[int, float], score: Tensor | None) -> float:
+    """Returns how far the map's mean plus bias are from the score, or from what the head said, as a share of it."""
+    mean = POOLINGS["average"](_wide(values))[0]
+    output = _wide(head.output[0]).flatten(1).mean(1) if head.output.dim() > 2 else _wide(head.output[0])
+    wanted = float(_combined(output, shares)) if score is None else float(score[0])
+    weights, bias = _combined(_wide(head.weight), shares), _combined(_wide(head.bias), shares)
+    said = float((weights * mean).sum() + bias)
+    return abs(said - wanted) / abs(wanted) if wanted else float("inf")
+
+
+def _combined(per_class: Tensor, shares: Mapping[int, float]) -> Tensor:
+    """Returns the target's part of something with a row for each class, (K, ...) to (...)."""
+    total = torch.zeros_like(per_class[0])
+    for index, amount in shares.items():
+        total = total + amount * per_class[index]
+    return total
+
+
+def _magnitudes(shares: Mapping[int, float]) -> dict[int, float]:
+    return {index: abs(amount) for index, amount in shares.items()}
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def _equal(said: Tensor, given: Tensor, size: Tensor) -> bool:
+    tolerance = _TOLERANCE.get(given.dtype, 5e-3)
+    return bool(((said - _wide(given)).abs() <= tolerance * size).all())

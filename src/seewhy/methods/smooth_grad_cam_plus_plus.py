@@ -107,9 +107,7 @@ class SmoothGradCamPlusPlus(LayerMethod):
         left = [_weighted(placed, (total - part) / (count - size)) for part, size in zip(powers, sizes, strict=True)]
         spread = torch.stack(left)
         error = ((spread - spread.mean(0)).square().sum(0) * (len(left) - 1) / len(left)).sqrt()
-        negated = (
-            total / count * torch.tensor([-1.0, 1.0, -1.0], dtype=total.dtype).reshape(3, *[1] * (total.dim() - 1))
-        )
+        negated = torch.stack([-total[0], total[1], -total[2]]) / count
         largest = float(signed.norm())
         facts = {"samples": count, "relative_error": float(error.norm()) / largest if largest else 0.0}
         return LayerMap(signed, _weighted(placed, negated), error, facts)

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
-from ..core.rows import Head
-
-
-def linear_heads(module: nn.Module) -> tuple[Head, ...]:
-    """Returns the network's linear layers and 1 x 1 convolutions with their present weights, the last one first.
-
-    Weights are float tensors as they are; quantised and scripted layers keep theirs elsewhere and are left out.
-    """
-    found = []
-    for name, part in module.named_modules():
-        if _is_linear(part):
-            weight, bias = part.weight, part.bias
-            if isinstance(weight, Tensor) and weight.is_floating_point():
-                kept = bias.detach() if isinstance(bias, Tensor) else weight.detach().new_zeros(len(weight))
-                found.append(Head(name, weight.detach().flatten(1), kept))
-    return tuple(reversed(found))
+Weights = tuple[Tensor, Tensor]
 
 
-def reading_changes_state(module: nn.Module) -> bool:
-    """True if a linear layer computes its weight anew each time it is read, and in training mode may learn from it."""
-    return any(part.training and is_parametrized(part) for part in module.modules() if _is_linear(part))
-
-
-def _is_linear(part: nn.Module) -> bool:
+def is_linear(part: nn.Module) -> bool:
+    """True for a linear layer, or a convolution of a single place, that lets its output be watched."""
+    if isinstance(part, torch.jit.ScriptModule):
+        return False
     if isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         return set(part.kernel_size) == {1} and part.groups == 1
     return isinstance(part, nn.Linear)
+
+
+def weights_of(part: nn.Module) -> Weights | None:
+    """Returns weight (K, C) and bias (K,) of a linear layer; None where it keeps none as real numbers.
+
+    A parametrised weight is computed anew when it is read, and may learn from that in training mode: read it where
+    the network is in evaluation mode.
+    """
+    weight, bias = part.weight, part.bias
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        return None
+    flat = weight.detach().flatten(1)
+    return flat, bias.detach() if isinstance(bias, Tensor) else flat.new_zeros(len(flat))

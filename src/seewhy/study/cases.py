@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,7 @@ from torch import Tensor, nn
 from ..core import tree
 from ..core.errors import InputError, InputTypeError, NotFiniteError
 from ..core.numbers import finite
-from ..core.rows import Case, Facts, Head
-from ..engine.guard import guarded
-from ..models.heads import linear_heads, reading_changes_state
+from ..core.rows import Case, Facts
 from ..models.images import open_picture
 from ..models.model import AnyPreprocessing, Model
 
@@ -32,17 +29,9 @@ def cases(model: Model, x: Any, seed: int) -> list[Case]:
     leaves = tree.leaves(inputs)
     attributed = tuple(path for path, leaf in leaves.items() if leaf.is_floating_point())
     _check(model, leaves, attributed)
-    facts = Facts(model.value_range, partial(_heads, model))
+    facts = Facts(model.value_range)
     rows = [tree.take(inputs, slice(row, row + 1)) for row in range(tree.row_count(inputs))]
     return [Case(content_id(row, model), row, attributed, seed, facts) for row in rows]
-
-
-def _heads(model: Model) -> tuple[Head, ...]:
-    """Returns the network's linear layers; read in evaluation mode where reading a weight would change the network."""
-    if not reading_changes_state(model.module):
-        return linear_heads(model.module)
-    with guarded(model.refresh(), model.memo):
-        return linear_heads(model.module)
 
 
 def as_inputs(model: Model, x: Any) -> tree.Inputs:

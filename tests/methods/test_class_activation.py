@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import captum.attr
 import numpy as np
 import pytest
 import pytorch_grad_cam
@@ -198,6 +199,17 @@ def test_guided_grad_cam_is_the_product_of_its_two_parts(name: str) -> None:
     fine = oracles.guided_backprop(network.twin, network.x, network.score)
     assert gap(found.values, fine * torch.from_numpy(coarse)) < 1e-9
     assert found.values.shape == network.x.shape
+
+
+@pytest.mark.parametrize(("name", "layer"), [(RESNET, "layer3.1.relu"), ("vgg-11", "features.19")])
+def test_guided_grad_cam_is_captums_on_relu_networks(name: str, layer: str) -> None:
+    network = ALL[name]().small()
+    module = oracles.twin(network.module)  # captum's rule does not survive writes in place
+    x = network.x.double()
+    peer = captum.attr.GuidedGradCam(module, module.get_submodule(layer))
+    theirs = peer.attribute(x.clone().requires_grad_(), network.target, interpolate_mode="bilinear")
+    ours = seewhy.attribute(module, x, GuidedGradCam(layer=layer), network.target)
+    assert gap(ours.values, theirs) < 1e-6
 
 
 # ------------------------------------------------------------------------------------------------------ parts of layers

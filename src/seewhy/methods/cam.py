@@ -26,8 +26,8 @@ class Cam(LayerMethod):
 
     Behind global maximum pooling S = sum_k w_k max(A_k) + b: the map is the same, and the score is made of each
     channel's largest place alone. Which pooling it is, is found by doing the sum: what the head says of the pooled
-    channels must be what it answered. `diagnostics` hold it as `pooling`, and the head's name. For a difference of classes
-    the weights are subtracted. Of a network that ends in softmax or sigmoid the map speaks of the logit.
+    channels must be what it answered. `diagnostics` hold it as `pooling`, and the head's name. For a difference of
+    classes the weights are subtracted. Of a network that ends in softmax or sigmoid the map speaks of the logit.
 
     layer: None takes the layer that feeds the pooling, and LayerError says so where no such head follows. Any layer
         with as many channels as the linear layer that speaks last takes can be named. Before a batch-norm, an

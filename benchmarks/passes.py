@@ -13,13 +13,14 @@ import seewhy
 from . import peers
 from .harness import Call, Contender, Effort, Ratio, Timings, contender, interleave
 from .report import Goal, Section, Table, at_least, at_most
-from .subject import Subject, bare_gradient, bare_layer, bare_targets, chelsea, frozen
+from .subject import Subject, bare_forward, bare_gradient, bare_layer, bare_targets, chelsea, frozen
 
 INPUT = ("saliency", "input-x-gradient", "guided-backprop")
 CAMS = ("cam", "grad-cam", "grad-cam++", "xgrad-cam", "layer-cam", "hires-cam")
 SINGLE = (*INPUT, *CAMS)
 EIGHT = [name for name in SINGLE if name != "guided-backprop"]
-GRADIENT, UNFROZEN, AT_LAYER = "bare gradient", "bare gradient, parameters not frozen", "bare layer gradient"
+GRADIENT, UNFROZEN = "bare gradient", "bare gradient, parameters not frozen"
+AT_LAYER, FORWARD = "bare layer gradient", "bare forward"
 TOGETHER, FIVE, FIVE_BARE = "eight together", "eight, five targets", "bare, five targets"
 BATCH = 8
 
@@ -57,6 +58,7 @@ def _bare(subject: Subject, x: Tensor) -> list[Contender]:
         Contender(GRADIENT, frozen_gradient),
         contender(UNFROZEN, lambda: bare_gradient(network, x)),
         contender(AT_LAYER, lambda: bare_layer(network, x)),
+        contender(FORWARD, lambda: bare_forward(network, x)),
     ]
 
 
@@ -92,6 +94,8 @@ def _together(subject: Subject, x: Tensor) -> list[Contender]:
 
 
 def _bare_of(method: str) -> str:
+    if method == "cam":  # its weights are read, not asked for by a gradient
+        return FORWARD
     return AT_LAYER if method in CAMS else GRADIENT
 
 
@@ -107,7 +111,7 @@ def _single(one: Timings, many: Timings, fresh: Timings, batch: int) -> Table:
         )
         for method in SINGLE
     ]
-    for name in (GRADIENT, UNFROZEN, AT_LAYER):
+    for name in (GRADIENT, UNFROZEN, AT_LAYER, FORWARD):
         ratios = [str(timings.ratio(name, GRADIENT)) for timings in (one, many, fresh)]
         rows.append((name, GRADIENT, *ratios, one.milliseconds(name)))
     columns = (
@@ -120,8 +124,8 @@ def _single(one: Timings, many: Timings, fresh: Timings, batch: int) -> Table:
     )
     note = (
         "Bare gradient: eager forward and backward with respect to the input, top class, parameters frozen. Bare "
-        "layer gradient: forward without autograd up to `bn2`, then forward and backward of the rest. First call: "
-        "on a fresh copy of the network, `wrap` included."
+        "layer gradient: forward without autograd up to `bn2`, then forward and backward of the rest. Bare "
+        "forward: without autograd. First call: on a fresh copy of the network, `wrap` included."
     )
     return Table("Methods that need one pass", columns, rows, note)
 

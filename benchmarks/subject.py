@@ -121,6 +121,13 @@ def bare_gradient(network: nn.Module, x: Tensor) -> Tensor:
     return gradient_of(scored(network(leaf)), leaf)
 
 
+def bare_forward(network: nn.Module, x: Tensor) -> Tensor:
+    """Returns the network's answer, without autograd."""
+    with torch.no_grad():
+        answer: Tensor = network(x)
+    return answer
+
+
 def bare_layer(network: Any, x: Tensor) -> Tensor:
     """Returns the gradient at the layer: no autograd in front of it, forward and backward behind it."""
     with torch.no_grad():

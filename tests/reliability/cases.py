@@ -30,6 +30,7 @@ class Case:
     """One set-up of the page.
 
     refuses: methods, or kinds of them, that must raise a clear error; None that those must not, although others do.
+    coarse: the tolerance of methods that only read scores, where these are rounded more than the layer is.
     head: the name of the network's last linear layer. index: the class that the oracle's score is of. pooling: what
     lies between the layer and the head; None where CAM must refuse.
     """
@@ -44,6 +45,7 @@ class Case:
     refuses: dict[str, Refusal | None] = field(default_factory=dict)
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     tolerance: float = 1e-4
+    coarse: float = 0.0
     place: Callable[[Tensor], Tensor] = _as_is
     after: Callable[[], None] = lambda: None
     large: bool = False

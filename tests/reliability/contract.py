@@ -23,6 +23,7 @@ from seewhy.methods import (
     Deconvnet,
     EigenCam,
     ExpectedGradients,
+    FeatureAblation,
     FinerCam,
     GradCam,
     GradCamPlusPlus,
@@ -31,14 +32,20 @@ from seewhy.methods import (
     HiResCam,
     InputXGradient,
     IntegratedGradients,
+    KernelShap,
     LayerCam,
+    Lime,
+    Occlusion,
+    Rise,
     Saliency,
     SmoothGrad,
     SmoothGradCamPlusPlus,
     VarGrad,
     XGradCam,
 )
+from seewhy.methods.lime import draw
 from seewhy.methods.noisy import noisy_rows
+from seewhy.ops.masks import Layout, Masks, unit_points
 from seewhy.ops.seeds import generator
 from seewhy.study.cases import cases
 
@@ -48,9 +55,12 @@ from .oracle import CAMS, Oracle
 SAMPLED = ("vargrad", "expected-gradients")
 INPUTS = ("saliency", "input-x-gradient", "smoothgrad", "integrated-gradients", "adaptive", *SAMPLED)
 GUIDED = ("guided-backprop", "deconvnet")
-ALL = (*INPUTS, *GUIDED, *CAMS)
+COALITIONS = ("lime", "kernel-shap")
+HIDING = ("occlusion", "feature-ablation", "rise", *COALITIONS)
+ALL = (*INPUTS, *HIDING, *GUIDED, *CAMS)
 NO_GRADIENT = ("cam", "eigen-cam")
 NOISE, POINTS = 0.1, 6
+WINDOW, MASKS, BLOCK, DRAWS = 8, 8, 4, 12
 _CAM_CLASSES: tuple[Callable[..., Any], ...] = (
     Cam,
     GradCam,
@@ -65,8 +75,20 @@ _CAM_CLASSES: tuple[Callable[..., Any], ...] = (
 )
 
 
+def halves(shown: np.ndarray) -> np.ndarray:
+    """Two halves along each of the first two axes of a picture, or of the only one: four pieces, or two."""
+    places = shown.shape[:-1] or shown.shape
+    labels = np.zeros(places, dtype=int)
+    for axis, size in enumerate(places[:2]):
+        along = (2 * np.arange(size) // size).reshape([-1 if other == axis else 1 for other in range(len(places))])
+        labels = 2 * labels + along
+    return labels
+
+
 def kinds(name: str) -> tuple[str, ...]:
     """The kinds of refusals that concern a method, the closest first: of its needs, then of everybody."""
+    if name in HIDING:  # scores are all they ask for: what has no gradient is no obstacle
+        return (name, "no gradient", "all")
     guided = ("guided",) if name in GUIDED or name == "guided-grad-cam" else ()
     if name not in CAMS:
         return (name, *(guided or ("input",)), "all")
@@ -83,6 +105,11 @@ def method(name: str, layer: Any = None, reshape: Any = None) -> Any:
         "adaptive": IntegratedGradients(baseline="zero", tolerance=0.005),
         "vargrad": VarGrad(samples=3, noise=NOISE),
         "expected-gradients": ExpectedGradients(background="zero", samples=POINTS),
+        "occlusion": Occlusion(window=WINDOW, stride=WINDOW, baseline="zero"),
+        "feature-ablation": FeatureAblation(segments=3, baseline="zero"),
+        "lime": Lime(segments=halves, baseline="zero", samples=DRAWS),
+        "kernel-shap": KernelShap(segments=halves, baseline="zero"),
+        "rise": Rise(masks=MASKS, cells=2, baseline="zero"),
         "guided-backprop": GuidedBackprop(),
         "deconvnet": Deconvnet(),
     }
@@ -230,6 +257,9 @@ def check_map(name: str, made: Any, oracle: Oracle, rows: Tensor, how: Any) -> N
             assert abs(float(got.double().sum()) - difference) <= 0.02 * abs(difference) + 1e-6
             if how.large:
                 continue
+        if name in HIDING:
+            check_hidden(name, made, row, oracle, x, how)
+            continue
         wanted = oracles.input_map(name, oracle, x, drawn(name, x, how.ids[row] if how.ids else None))
         if name == "adaptive":
             close(got, wanted, max(0.06, how.tolerance))
@@ -267,6 +297,44 @@ def check_pooling(made: Any, row: int, oracle: Oracle, x: Tensor, how: Any) -> T
     return weight[how.index]
 
 
+def check_hidden(name: str, made: Any, row: int, oracle: Oracle, x: Tensor, how: Any) -> None:
+    """Asserts that a map of scores of hidden or masked copies is the oracle's, up to the rounding of the scores."""
+    case = how.ids[row] if how.ids else None
+    if name == "rise":
+        wanted = oracles.visible_score(oracle, x, masks(x, case))
+    elif name == "occlusion":
+        wanted = oracles.occlusion(oracle, x, WINDOW, WINDOW)
+    elif name in COALITIONS:
+        labels = made.segments[row]
+        assert torch.equal(labels.unique(), torch.arange(len(made.segment_values[row])))
+        if name == "kernel-shap":
+            wanted = oracles.shapley(oracle, x, labels)
+        else:
+            if case is None:
+                (case,) = cases(seewhy.wrap(nn.Identity()), x, 0)
+            wanted = oracles.lime(oracle, x, labels, draw(len(made.segment_values[row]), DRAWS, 0, case.id))
+    else:
+        wanted = oracles.ablation(oracle, x, made.segments[row])
+        assert made.segments[row].max() + 1 == len(made.segment_values[row])
+    # A score has 1e-7 of its size in rounding; of a difference of two that may be much more.
+    coarse = max(how.tolerance, how.coarse)
+    size = abs(oracles.score_of(oracle, x)) * (1.0 if coarse > 1e-3 else 0.02)
+    close(made.values[row : row + 1].detach(), wanted, coarse, max(1e-30, size))
+
+
+def masks(x: Tensor, case: Any = None) -> Tensor:
+    """The masks (n, *places) that RISE draws for one row with seed 0."""
+    if case is None:
+        (case,) = cases(seewhy.wrap(nn.Identity()), x, 0)
+    places = x.shape[2:] if x.dim() > 2 else x.shape[1:]
+    layout = Layout.of(places, places if x.dim() == 2 else [2] * len(places))
+    found = []
+    for block in range(MASKS // BLOCK):
+        points = unit_points(BLOCK, layout.numbers, "sobol", 0, case.id, "rise", block)
+        found.append(Masks.of(layout, points, 0.5).build(torch.arange(BLOCK), "cpu", torch.float64))
+    return torch.cat(found)
+
+
 def drawn(name: str, x: Tensor, case: Any = None) -> Any:
     """What a sampling method draws for one row with seed 0: noise (3, ...), or positions; else None.
 
@@ -288,6 +356,7 @@ __all__ = [
     "ALL",
     "CAMS",
     "GUIDED",
+    "HIDING",
     "INPUTS",
     "NO_GRADIENT",
     "Refusal",

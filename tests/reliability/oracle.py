@@ -7,6 +7,7 @@ explained layer; `relu` is the activation it must use, so that guided backpropag
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,71 @@ def variance(oracle: Oracle, x: Tensor, noise: Tensor) -> Tensor:
 def expected(oracle: Oracle, x: Tensor, positions: list[float]) -> Tensor:
     """Mean of x * dS/dx(a x) over positions a between zero, the only example, and x."""
     return x.double() * sum(gradient(oracle, a * x.double()) for a in positions) / len(positions)
+
+
+def occlusion(oracle: Oracle, x: Tensor, window: int, stride: int) -> Tensor:
+    """Mean over the windows around a place of S(x) - S(x with zeros in the window)."""
+    places = x.shape[2:] if x.dim() > 2 else x.shape[1:]
+    total, count = torch.zeros(places, dtype=torch.float64), torch.zeros(places, dtype=torch.float64)
+    whole = score_of(oracle, x)
+    starts = [range(0, max(1, size - window + stride), stride) for size in places]
+    for corner in itertools.product(*starts):
+        where = tuple(slice(start, start + window) for start in corner)
+        hidden = x.double().clone()
+        hidden[(..., *where)] = 0
+        total[where] += whole - score_of(oracle, hidden)
+        count[where] += 1
+    return (total / count)[None]
+
+
+def coalition(oracle: Oracle, x: Tensor, labels: Tensor, kept: list[int]) -> float:
+    """S(x with zeros in all but the kept pieces)."""
+    return score_of(oracle, x.double() * torch.isin(labels, torch.tensor(kept, dtype=torch.long)))
+
+
+def shapley(oracle: Oracle, x: Tensor, labels: Tensor) -> Tensor:
+    """At each place its piece's mean gain over all orders in which the pieces arrive."""
+    pieces = labels.unique().tolist()
+    known: dict[frozenset[int], float] = {}
+
+    def worth(kept: tuple[int, ...]) -> float:
+        if frozenset(kept) not in known:
+            known[frozenset(kept)] = coalition(oracle, x, labels, list(kept))
+        return known[frozenset(kept)]
+
+    found = torch.zeros(labels.shape, dtype=torch.float64)
+    orders = list(itertools.permutations(pieces))
+    for order in orders:
+        for place, piece in enumerate(order):
+            found[labels == piece] += (worth(order[: place + 1]) - worth(order[:place])) / len(orders)
+    return found[None]
+
+
+def lime(oracle: Oracle, x: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+    """At each place its piece's weight, by least squares whose last rows are the ridge of 1; keep: the samples."""
+    count = keep.shape[1]
+    scores = [coalition(oracle, x, labels, torch.nonzero(row)[:, 0].tolist()) for row in keep]
+    likeness = keep.double().sum(1) / (keep.double().sum(1) * count).sqrt().clamp(min=1e-9)
+    roots = torch.exp(-((1 - likeness) ** 2) / 0.25**2).sqrt().sqrt()[:, None]
+    rows = torch.cat([roots * torch.cat([torch.ones(len(keep), 1), keep], 1), torch.eye(count + 1)[1:].double()])
+    values = torch.cat([roots * torch.tensor(scores, dtype=torch.float64)[:, None], torch.zeros(count, 1)])
+    return torch.linalg.lstsq(rows, values).solution[1:, 0][labels][None]
+
+
+def ablation(oracle: Oracle, x: Tensor, labels: Tensor) -> Tensor:
+    """S(x) - S(x with zeros in the piece) at each place of a piece."""
+    found = torch.zeros(labels.shape, dtype=torch.float64)
+    for piece in labels.unique():
+        found[labels == piece] = score_of(oracle, x) - score_of(oracle, x.double() * (labels != piece))
+    return found[None]
+
+
+def visible_score(oracle: Oracle, x: Tensor, masks: Tensor) -> Tensor:
+    """sum of S(x M) M / sum of M over masks M (n, *places); the plain mean where no mask shows a place."""
+    seen = [score_of(oracle, x.double() * mask) for mask in masks]
+    total = sum(score * mask for score, mask in zip(seen, masks, strict=True))
+    weight = masks.sum(0)
+    return torch.where(weight > 0, total / weight.clamp(min=1e-300), sum(seen) / len(seen))[None]
 
 
 def input_map(method: str, oracle: Oracle, x: Tensor, drawn: Any = None) -> Tensor:

@@ -86,6 +86,7 @@ def quantised_head() -> Case:
         network,
         plain_oracle(made(Plain)),  # whose layer is the same
         pooling=None,
+        coarse=0.05,
         refuses={
             "no gradient": None,
             "guided": refusal(NoGradientError, "quantised", "No gradient path", "input"),

@@ -16,7 +16,7 @@ from seewhy.targets import Class
 
 from . import networks as nets
 from .cases import Case, explain, photo, second_class
-from .contract import ALL, CAMS, check_map, close, drawn, method, refusal, refused, seewhy, unchanged
+from .contract import ALL, CAMS, HIDING, check_map, close, drawn, method, refusal, refused, seewhy, unchanged
 from .networks import Plain, made, plain_oracle
 from .oracle import input_map, twin_oracle
 
@@ -118,7 +118,9 @@ def test_a_hook_of_the_user_that_changes_the_output(name: str) -> None:
         return
     with unchanged(network):
         result = seewhy.attribute(network, photo(), method(name), target=2)
-    if name != "adaptive":
+    if name in HIDING:
+        check_map(name, result, oracle, photo(), Case(network, None))
+    elif name != "adaptive":
         scale = 25 if name == "vargrad" else 5  # a variance
         close(result.values, scale * input_map(name, oracle, photo(), drawn(name, photo())), 1e-4)
 
@@ -161,7 +163,8 @@ def test_another_default_device(name: str) -> None:
     wanted = seewhy.attribute(network, x, settings, target=2)
     with unchanged(network, x), torch.device("meta"):
         result = seewhy.attribute(network, x, settings, target=2)
-    close(result.values, wanted.values.double(), 1e-6)
+    least = float(wanted.scores.abs().max()) if name in HIDING else 1e-30  # differences of scores
+    close(result.values, wanted.values.double(), 1e-6, least)
 
 
 def test_a_caller_s_saved_tensor_hooks_and_anomaly_mode() -> None:

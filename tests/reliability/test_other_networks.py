@@ -18,7 +18,7 @@ from seewhy.core.errors import InputError, LayerError, NoGradientError, Unsuppor
 
 from . import networks as nets
 from .cases import Case, explain, photo
-from .contract import ALL, CAMS, NO_GRADIENT, refusal, refused, same, seewhy, unchanged
+from .contract import ALL, CAMS, HIDING, NO_GRADIENT, refusal, refused, same, seewhy, unchanged
 from .networks import Plain, made, plain_oracle
 
 SOME = ("saliency", "integrated-gradients", "guided-backprop", "grad-cam", "hires-cam")
@@ -43,7 +43,7 @@ def test_no_grad_inside(name: str, mode: Any) -> None:
     network = made(FrozenBackbone, mode)
     cut = refusal(NoGradientError, "torch.no_grad", "grad-cam")
     oracle = plain_oracle(network)
-    explain(Case(network, oracle, refuses={"guided": cut, "layer": None, "all": cut}), name)
+    explain(Case(network, oracle, refuses={"no gradient": None, "guided": cut, "layer": None, "all": cut}), name)
     if name in CAMS:
         inside = refusal(LayerError, "'conv1'", "torch.no_grad")
         refuses = {"no gradient": None, "guided": cut, "all": inside}
@@ -225,11 +225,13 @@ def test_an_output_without_any_graph(name: str, score: float) -> None:
     none = refusal(NoGradientError, "No gradient path", "detach")
     refuses = {
         "eigen-cam": None,
+        **dict.fromkeys(HIDING),
         "guided": none,
         "layer": refusal(LayerError, "'act2'", "does not influence"),
         "all": none,
     }
-    explain(Case(network, plain_oracle(network), refuses=refuses), name)
+    answer = {"score": lambda logits: logits.new_full((), score)} if name in HIDING else {}  # eigen-cam needs none
+    explain(Case(network, plain_oracle(network, **answer), refuses=refuses), name)
 
 
 @pytest.mark.parametrize("name", NO_GRADIENT)

@@ -145,6 +145,9 @@ def test_a_saturated_probability_and_a_remaining_gap_are_said(model):
     gap = seewhy.explain(model, chelsea(), methods=coarse)
     (finding,) = [f for f in gap.findings["integrated-gradients", "tiger cat"] if f.code == "gap"]
     assert finding.level == "warning"
+    shares = seewhy.methods.KernelShap(segments=14, samples=20, tolerance=1e-9, max_samples=20)
+    (held,) = [f for f in seewhy.explain(model, chelsea(), methods=shares).findings.popitem()[1] if f.code == "gap"]
+    assert (held.level, held.text) == ("note", "The attributions add up to the score difference within 0.00%.")
 
 
 def test_many_pictures_with_one_bad_among_them(model, tmp_path):

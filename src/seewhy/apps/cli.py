@@ -26,12 +26,20 @@ ModelSpec = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="efficientnet-lite0 (the default), timm:NAME, torchvision:NAME, or FILE.py:FACTORY. A name with @random "
-        "has random weights.",
+        help="efficientnet-lite0 (the default), timm:NAME, torchvision:NAME, hf:FOLDER_OR_NAME, onnx:FILE, "
+        "keras:FILE, or FILE.py:FACTORY. A name of timm or torchvision with @random has random weights.",
     ),
 ]
 Checkpoint = Annotated[
     Path | None, typer.Option("--checkpoint", help="File of weights: safetensors, or a PyTorch state dict.")
+]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        help="Turn pictures into input, and name classes, as this model does: efficientnet-lite0, timm:NAME or "
+        "torchvision:NAME. For files that do not say it.",
+    ),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; chosen automatically if not given.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -60,6 +68,7 @@ def explain(
     ] = None,
     model: ModelSpec = None,
     checkpoint: Checkpoint = None,
+    preprocess: Preprocess = None,
     target: Annotated[
         list[str] | None,
         typer.Option("--target", help="Class label or index, repeatable; the top class if not given."),
@@ -92,7 +101,7 @@ def explain(
         output=output,
         seed=seed,
     )
-    raise typer.Exit(explain_files(request, _loader(model, checkpoint, device), console, stderr))
+    raise typer.Exit(explain_files(request, _loader(model, checkpoint, preprocess, device), console, stderr))
 
 
 @app.command()
@@ -116,6 +125,7 @@ def methods(
 def layers(
     model: ModelSpec = None,
     checkpoint: Checkpoint = None,
+    preprocess: Preprocess = None,
     image: Annotated[
         str | None,
         typer.Option("--image", help="Picture to trace the network with, where its input size is not known."),
@@ -128,7 +138,7 @@ def layers(
     from ..study.layers import layers as list_layers
     from .tables import layer_table
 
-    loaded = _loader(model, checkpoint, device)()
+    loaded = _loader(model, checkpoint, preprocess, device)()
     x = None
     if image is not None:
         if loaded.preprocessing is None:
@@ -140,13 +150,13 @@ def layers(
     console.print(f"* default layer of class activation maps: {chosen}", soft_wrap=True)
 
 
-def _loader(spec: str | None, checkpoint: Path | None, device: str | None) -> Any:
+def _loader(spec: str | None, checkpoint: Path | None, preprocess: str | None, device: str | None) -> Any:
     """Returns a function that loads the model: everything else is checked first."""
 
     def load_it() -> Any:
         from ..models.wrapping import load
 
-        return load(spec, checkpoint, device=device)
+        return load(spec, checkpoint, preprocess=preprocess, device=device)
 
     return load_it
 

@@ -28,6 +28,10 @@ class Attribution:
     targets, scores: what was explained, per row, and its score (N,). title: the method's name in prose.
     error: standard error of the values, same shape, or None where the method is exact.
     counter: where a map keeps only positive evidence, the map of the negative evidence.
+    segments, segment_values: where whole pieces were hidden or weighed, the number of each place's piece, as whole
+        numbers (N, *spatial), and for each row the values of its pieces (pieces,). Of several inputs the numbers go
+        on from one to the next.
+    neutral: where it is not 0, the value that speaks neither for the target nor against it, (N,).
     input_shapes: shape of each attributed input without its row axis.
     """
 
@@ -43,6 +47,9 @@ class Attribution:
     layer: str | None = None
     error: Values | None = None
     counter: Tensor | None = None
+    segments: Values | None = None
+    segment_values: tuple[Tensor, ...] = ()
+    neutral: Tensor | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     geometry: tuple[Geometry | None, ...] = ()
@@ -131,6 +138,9 @@ def merge(parts: Sequence[Attribution], diagnostics: Mapping[str, Any]) -> Attri
         values=_join([part.values for part in parts]),
         error=_join([part.error for part in parts]),
         counter=_join([part.counter for part in parts]),
+        segments=_join([part.segments for part in parts]),
+        segment_values=tuple(row for part in parts for row in part.segment_values),
+        neutral=_join([part.neutral for part in parts]),
         targets=tuple(target for part in parts for target in part.targets),
         scores=torch.cat([part.scores for part in parts]),
         geometry=tuple(where for part in parts for where in part.geometry),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..core.errors import LayerError
 from ..core.query import DEFAULT_LAYER, Head
-from ..models.heads import is_linear, weights_of
+from ..models.heads import head_of, is_linear
 from ..models.tracing import LayerProbe, first_tensor, with_first_tensor
 
 
@@ -52,9 +52,8 @@ class Capture:
             self.handles.extend(part.register_forward_hook(self._after_linear(name)) for name, part in linear)
 
     def _after_linear(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(part: nn.Module, _: Any, output: Any) -> None:
-            weights = weights_of(part)
-            self.head = None if weights is None else Head(name, *weights, output.detach().clone())
+        def hook(part: nn.Module, inputs: Any, output: Any) -> None:
+            self.head = head_of(name, part, inputs, output)
 
         return hook
 

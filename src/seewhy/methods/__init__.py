@@ -1,9 +1,11 @@
 """Explanation methods: one file each, mathematics only."""
 
+from .ablation_cam import AblationCam
 from .cam import Cam
 from .deconvnet import Deconvnet
 from .eigen_cam import EigenCam
 from .expected_gradients import ExpectedGradients
+from .feature_ablation import FeatureAblation
 from .finer_cam import FinerCam
 from .grad_cam import GradCam
 from .grad_cam_plus_plus import GradCamPlusPlus
@@ -12,19 +14,26 @@ from .guided_grad_cam import GuidedGradCam
 from .hires_cam import HiResCam
 from .input_x_gradient import InputXGradient
 from .integrated_gradients import IntegratedGradients
+from .kernel_shap import KernelShap
 from .layer_cam import LayerCam
+from .lime import Lime
+from .occlusion import Occlusion
 from .registry import all_methods, broken_methods, find
+from .rise import Rise
 from .saliency import Saliency
+from .score_cam import ScoreCam
 from .smooth_grad_cam_plus_plus import SmoothGradCamPlusPlus
 from .smoothgrad import SmoothGrad
 from .vargrad import VarGrad
 from .xgrad_cam import XGradCam
 
 __all__ = [
+    "AblationCam",
     "Cam",
     "Deconvnet",
     "EigenCam",
     "ExpectedGradients",
+    "FeatureAblation",
     "FinerCam",
     "GradCam",
     "GradCamPlusPlus",
@@ -33,8 +42,13 @@ __all__ = [
     "HiResCam",
     "InputXGradient",
     "IntegratedGradients",
+    "KernelShap",
     "LayerCam",
+    "Lime",
+    "Occlusion",
+    "Rise",
     "Saliency",
+    "ScoreCam",
     "SmoothGrad",
     "SmoothGradCamPlusPlus",
     "VarGrad",

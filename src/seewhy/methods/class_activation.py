@@ -6,7 +6,6 @@ layers, part of a layer, smoothing over augmented copies, the paper's ReLU, and 
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -97,9 +96,9 @@ class LayerMethod(Method):
     def __post_init__(self) -> None:
         check_layer_settings(self)
 
-    @abstractmethod
     def layer_map(self, placed: PlacedView) -> LayerMap:
-        """Returns the signed map of one layer."""
+        """Returns the signed map of one layer; methods that need further passes have a `flow` of their own."""
+        raise NotImplementedError(f"{type(self).__name__} must define layer_map or flow")
 
     def flow(self, case: Case, target: Target) -> Flow[Attribution]:
         """Yields one query for each layer, all about the same rows, and returns the map."""

@@ -30,14 +30,15 @@ _SAME_SCORE = 1e-3
 class Reading:
     """The class's weights (C,) and bias () for a layer, how the layer is pooled, and how far the sum is off.
 
-    gap: |mean of the map + bias - what the head said| / |what it said|, or the score where that is something else; 0
-    where the pooling is proven.
+    plain: the head's answer is the score as it is. gap: |mean of the map + bias - what the head said| / |what it said|,
+    or the score where that is something else; 0 where the pooling is proven.
     """
 
     weights: Tensor
     head: str
     pooling: str
     gap: float
+    plain: bool = True
 
 
 def class_shares(target: Target) -> dict[int, float]:
@@ -66,7 +67,8 @@ def read_head(values: Tensor, head: Head | None, shares: Mapping[int, float], sc
         speaks = _speaks(head, shares, score)
         pooling = _pooled_by(values, head, shares, score) if speaks else UNKNOWN
         gap = 0.0 if pooling != UNKNOWN else _gap(values, head, shares, None if speaks else score)
-        return Reading(_combined(head.weight, shares), head.name, pooling, gap)
+        plain = head.output.dim() == 2 and _answers(head.output, shares, score, (_as_it_is,))
+        return Reading(_combined(head.weight, shares), head.name, pooling, gap, plain)
     channels = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)
     if max(shares) < len(channels):
         for name, pool in POOLINGS.items():
@@ -86,9 +88,17 @@ def _poolings(head: Head) -> Mapping[str, Pool]:
     return POOLINGS if head.output.dim() > 2 else {"none": lambda output: output}
 
 
-def _answers(logits: Tensor, shares: Mapping[int, float], score: Tensor) -> bool:
+def _as_it_is(logits: Tensor) -> Tensor:
+    return logits
+
+
+SQUASHES: tuple[Pool, ...] = (_as_it_is, torch.sigmoid, lambda z: z.softmax(1), lambda z: z.log_softmax(1))
+"""What a network may do with logits before it answers."""
+
+
+def _answers(logits: Tensor, shares: Mapping[int, float], score: Tensor, squashes: tuple[Pool, ...] = SQUASHES) -> bool:
     wide = _wide(logits)
-    for squash in (lambda z: z, torch.sigmoid, lambda z: z.softmax(1), lambda z: z.log_softmax(1)):
+    for squash in squashes:
         said = squash(wide)
         size = _combined(said.abs().T, _magnitudes(shares))
         if bool(((_combined(said.T, shares) - _wide(score)).abs() <= _SAME_SCORE * size).all()):

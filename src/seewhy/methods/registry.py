@@ -8,10 +8,12 @@ from importlib.metadata import EntryPoint, entry_points
 
 from ..core.errors import LayerError, SettingError, UnknownNameError, nearest
 from ..core.method import Method
+from .ablation_cam import AblationCam
 from .cam import Cam
 from .deconvnet import Deconvnet
 from .eigen_cam import EigenCam
 from .expected_gradients import ExpectedGradients
+from .feature_ablation import FeatureAblation
 from .finer_cam import FinerCam
 from .grad_cam import GradCam
 from .grad_cam_plus_plus import GradCamPlusPlus
@@ -20,8 +22,13 @@ from .guided_grad_cam import GuidedGradCam
 from .hires_cam import HiResCam
 from .input_x_gradient import InputXGradient
 from .integrated_gradients import IntegratedGradients
+from .kernel_shap import KernelShap
 from .layer_cam import LayerCam
+from .lime import Lime
+from .occlusion import Occlusion
+from .rise import Rise
 from .saliency import Saliency
+from .score_cam import ScoreCam
 from .smooth_grad_cam_plus_plus import SmoothGradCamPlusPlus
 from .smoothgrad import SmoothGrad
 from .vargrad import VarGrad
@@ -47,6 +54,13 @@ BUILT_IN: tuple[type[Method], ...] = (
     HiResCam,
     EigenCam,
     FinerCam,
+    ScoreCam,
+    AblationCam,
+    Occlusion,
+    FeatureAblation,
+    Rise,
+    Lime,
+    KernelShap,
 )
 
 

@@ -14,6 +14,8 @@ from ..core.errors import InputError
 from .model import Model, call
 from .tracing import LayerProbe, first_tensor
 
+_HOLDERS = (nn.ParameterDict, nn.ParameterList)  # modules that are never called
+
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
@@ -77,7 +79,7 @@ def trace_layers(model: Model, inputs: tree.Inputs) -> Layers:
 
     lead = next(iter(tree.leaves(inputs).values()))
     probe = LayerProbe(tuple(lead.shape))
-    modules = {name: module for name, module in model.module.named_modules() if name}
+    modules = {name: part for name, part in model.module.named_modules() if name and not isinstance(part, _HOLDERS)}
     try:
         for name, module in modules.items():
             if not isinstance(module, torch.jit.ScriptModule):

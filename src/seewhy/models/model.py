@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..core import late
 from ..core.errors import LayerError, nearest
 from ..core.tree import Inputs
+from .black_box import EVERYTHING, BlackBox
 from .kinds import OutputKind
 from .outputs import Selector
 from .preprocess import Preprocessing
@@ -86,6 +87,11 @@ class Model:
     kind: OutputKind | None = None
     value_range: tuple[Tensor, Tensor] | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What the network gives beside its scores: "gradient", "layer", "activations", as methods need them."""
+        return frozenset() if isinstance(self.module, BlackBox) else EVERYTHING
 
     @property
     def memo(self) -> Memo:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from .kinds import OutputKind
 from .preprocess import Preprocessing
 from .transforms import CallablePreprocessing
 
@@ -18,7 +19,8 @@ class Parts:
     """A network and what is known about it: `module` in eval mode on the CPU, `name` the specification.
 
     `preprocessing` and `labels` are None where the source says nothing about them; `notes` are sentences
-    about where the weights came from and what was assumed, to be kept with every result.
+    about where the weights came from and what was assumed, to be kept with every result. `kind` is that of the
+    output, where the source tells.
     """
 
     module: nn.Module
@@ -26,6 +28,7 @@ class Parts:
     labels: tuple[str, ...] | None
     name: str
     notes: tuple[str, ...] = ()
+    kind: OutputKind | None = None
 
 
 @contextlib.contextmanager

@@ -11,24 +11,36 @@ from pathlib import Path
 import torch
 
 from ..core.errors import ModelFileError, UnknownNameError, nearest
-from . import offline
+from . import keras_models, offline
 from .checkpoints import apply_checkpoint, read_checkpoint
+from .onnx_models import from_onnx
 from .parts import Parts
+from .transformers_models import from_transformers
 from .user_files import from_file
 from .zoos import Request, from_default, from_timm, from_torchvision
 
 DEFAULT = offline.NAME
 RANDOM_SUFFIX = "@random"
 _ZOOS: dict[str, Callable[[Request], Parts]] = {"timm": from_timm, "torchvision": from_torchvision}
-_LATER = ("hf", "onnx", "keras")
-_READS = f"'{DEFAULT}', 'timm:NAME', 'torchvision:NAME' (each also with '{RANDOM_SUFFIX}') or 'FILE.py:FACTORY'"
+_FORMATS: dict[str, Callable[[str, str], Parts]] = {
+    "hf": from_transformers,
+    "onnx": lambda spec, name: from_onnx(spec, Path(name)),
+    "keras": lambda spec, name: keras_models.from_keras(spec, Path(name)),
+}
+_SUFFIXES = {".onnx": "onnx", **dict.fromkeys(keras_models.SUFFIXES, "keras")}
+_READS = (
+    f"'{DEFAULT}', 'timm:NAME', 'torchvision:NAME' (each also with '{RANDOM_SUFFIX}'), 'hf:FOLDER_OR_NAME', "
+    "'onnx:FILE', 'keras:FILE' or 'FILE.py:FACTORY'"
+)
 
 
-def build(spec: str | None = None, checkpoint: str | Path | None = None) -> Parts:
+def build(spec: str | Path | None = None, checkpoint: str | Path | None = None) -> Parts:
     """Returns the network that a specification names, in eval mode on the CPU, and what is known about it.
 
     * `efficientnet-lite0` (also None): real ImageNet weights from an installed package, no download.
     * `timm:NAME`, `torchvision:NAME`: that library's pretrained weights, downloaded by it where it has to.
+    * `hf:FOLDER_OR_NAME`: an image classifier of transformers, downloaded by it where it has to.
+    * `onnx:FILE`, `keras:FILE`, or just a file that ends in .onnx, .keras or .h5: see `onnx_models`, `keras_models`.
     * `FILE.py:FACTORY`: runs the file and calls FACTORY(), which returns an nn.Module, a pair
       (nn.Module, preprocess), or a dict with 'model' and maybe 'preprocess' and 'labels'.
 
@@ -39,9 +51,9 @@ def build(spec: str | None = None, checkpoint: str | Path | None = None) -> Part
     Raises:
         UnknownNameError: the specification, or the network, tag or factory in it, is not known.
         ModelFileError: a file cannot be used, or weights cannot be had or do not fit.
-        MissingExtraError: the default model's package is not installed.
+        MissingExtraError: a package that this kind of model needs is not installed.
     """
-    spec = DEFAULT if spec is None else spec
+    spec = DEFAULT if spec is None else str(spec)
     file = None if checkpoint is None else Path(checkpoint)
     with _plain_torch():
         parts = _source(spec, file)
@@ -51,8 +63,9 @@ def build(spec: str | None = None, checkpoint: str | Path | None = None) -> Part
 
 def _source(spec: str, checkpoint: Path | None) -> Parts:
     prefix, colon, rest = spec.partition(":")
-    if colon and prefix in _LATER:
-        raise UnknownNameError(f"{spec}: expected {_READS}; this version does not read '{prefix}:' yet.")
+    kind = prefix if colon and prefix in _FORMATS else _SUFFIXES.get(Path(spec).suffix.lower(), "")
+    if kind:
+        return _whole(spec, kind, rest if kind == prefix else spec, checkpoint)
     python = re.fullmatch(r"(.+\.py):([^:/\\]*)", spec)
     if python and prefix not in _ZOOS:
         return _user_parts(spec, Path(python[1]), python[2], checkpoint)
@@ -70,11 +83,23 @@ def _source(spec: str, checkpoint: Path | None) -> Parts:
     raise UnknownNameError(_unknown(spec))
 
 
+def _whole(spec: str, kind: str, name: str, checkpoint: Path | None) -> Parts:
+    """Returns the model of a format that holds its own weights."""
+    if not name:
+        raise UnknownNameError(f"model: expected {_READS}, given {spec!r}. Name the file behind '{kind}:'.")
+    if checkpoint is not None:
+        raise ModelFileError(
+            f"{spec}: expected no checkpoint=, since what '{kind}:' names holds its own weights; given "
+            f"'{checkpoint}'. Leave it out."
+        )
+    return _FORMATS[kind](spec, name)
+
+
 def _unknown(spec: str) -> str:
     """Returns what was expected instead of a specification that is of no known form."""
     bare = spec.partition("@")[0]
     prefix, colon, _ = bare.partition(":")
-    hint = nearest(prefix + colon, [DEFAULT, *(f"{zoo}:" for zoo in _ZOOS)])
+    hint = nearest(prefix + colon, [DEFAULT, *(f"{source}:" for source in (*_ZOOS, *_FORMATS))])
     if prefix in _ZOOS:
         hint = f" Write '{prefix}:NAME' or '{prefix}:NAME{RANDOM_SUFFIX}'."
     elif spec.endswith(".py"):

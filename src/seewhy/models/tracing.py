@@ -112,6 +112,8 @@ class LayerProbe:
         if _is_pooling(layer):
             return False
         spatial = max(tensor.shape[2:])
+        if tensor.dim() > 3:  # with channels on the last axis, a pooled layer is (N, 1, 1, C)
+            spatial = min(spatial, max(tensor.shape[1:-1]))
         return spatial > 1 or max(self.input_shape[2:]) == 1
 
     def _take(self, name: str, output: Any, tensor: Tensor) -> Any:

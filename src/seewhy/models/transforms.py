@@ -30,19 +30,25 @@ class CallablePreprocessing:
     The way back to the photograph is known only where the function is a `Compose` (or nn.Sequential) of
     torchvision's or timm's Resize, CenterCrop, ToTensor and Normalize, or one of torchvision's presets. For
     every other function `geometry` returns None: there is no mapping back, and maps can be shown over the
-    model's input only, not over the original photograph.
+    model's input only, not over the original photograph. `like` says it for a function that resizes and crops as
+    that preprocessing does, though its numbers may differ.
     """
 
     __slots__ = ("_function", "_key", "_range", "_steps")
 
-    def __init__(self, function: Callable[[Image.Image], Any], value_range: tuple[Bound, Bound] | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[[Image.Image], Any],
+        value_range: tuple[Bound, Bound] | None = None,
+        like: Preprocessing | None = None,
+    ) -> None:
         if not callable(function):
             raise InputTypeError(
                 f"Preprocessing must be callable with a PIL image, but is {type(function).__name__}; give a function."
             )
         self._function = function
         self._key: str | None = None
-        self._steps = _steps(function)
+        self._steps = _steps(function) if like is None else [like]
         self._range = _bounds(value_range) if value_range is not None else _range_of(self._steps)
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import InputTypeError, SettingError
-from .kinds import check_kind
+from .black_box import BlackBox, name_of
+from .functions import function_box
+from .keras_models import adapted, is_keras_model
+from .kinds import OutputKind, check_kind
+from .known_models import known_preprocessing
 from .model import AnyPreprocessing, Model, unwrapped
 from .outputs import Selector
 from .preprocess import Preprocessing
 from .sources import build
+from .transformers_models import is_image_processor, is_transformers_model, labels_of, processor_steps
 from .transforms import CallablePreprocessing
 
 
@@ -29,68 +34,92 @@ def wrap(  # noqa: PLR0913 - everything that may be known about somebody's netwo
     output_kind: str | None = None,
     device: str | torch.device | None = None,
     name: str | None = None,
+    arrays: bool | None = None,
+    logits: bool = False,
 ) -> Model:
-    """Returns a `Model` around any nn.Module; the module itself is never changed.
+    """Returns a `Model` around any nn.Module, Keras 3 model, or function of a batch; it is never changed itself.
 
-    preprocess: how a picture becomes the input: a `Preprocessing`, torchvision or timm transforms, or any function
-        from a PIL image to a tensor (C, H, W).
+    preprocess: how a picture becomes the input: a `Preprocessing`, torchvision or timm transforms, an image processor
+        of transformers, any function from a PIL image to a tensor (C, H, W), or the name of a model whose
+        preprocessing (and labels) to use, such as "timm:resnet50".
     labels: class names by index. value_range: what black and white are in x, a number or one per channel; known
         without saying where `preprocess` tells it.
     output: which part of the answer holds the scores: a key, a position, or a function; needed only where that
         is ambiguous. output_kind: "logits", "multilabel-logits", "softmax", "sigmoid" or "value"; told from the
         output if not given.
     device: None leaves the network where it is; another device explains a copy of it there, made now.
+    arrays: for a function, True gives it NumPy arrays and False tensors (N, ...). None reads the annotation of its
+        first parameter; without one, the first call tries tensors, then arrays.
+    logits: for a Keras model, explains what its last softmax or sigmoid is given.
+
+    A function is explained by methods that need scores only. One that takes a single row at a time wants
+    `Options(batch_size=1)`.
 
     Raises InputTypeError for something that is no network, SettingError for settings that do not fit.
     """
     if isinstance(network, Model):
         return network
-    if not isinstance(network, nn.Module):
-        raise InputTypeError(
-            f"Expected a torch.nn.Module; given {type(network).__name__}. Put a function into a module: define "
-            "forward in a subclass of nn.Module."
-        )
-    module = unwrapped(network)
-    steps = _preprocessing(preprocess, value_range)
+    _check_settings(network, arrays, logits)
+    module, kind = _network(network, arrays, logits, device)
+    steps, usual = _preprocessing(preprocess, value_range)
     if value_range is None and steps is not None:
         value_range = steps.value_range
+    if labels is None:
+        labels = usual or (labels_of(network) if is_transformers_model(network) else None)
     return Model(
         module=on_device(module, device),
-        name=name or type(module).__name__,
+        name=name or _name(network, module),
         preprocessing=steps,
         labels=None if labels is None else tuple(map(str, labels)),
         output=output,
-        kind=check_kind(output_kind),
+        kind=check_kind(output_kind) or kind,
         value_range=_range(value_range),
     )
 
 
-def load(
-    spec: str | None = None,
+def load(  # noqa: PLR0913 - as wrap: what the file itself does not say
+    spec: str | Path | None = None,
     checkpoint: str | Path | None = None,
     *,
+    preprocess: Any = None,
+    labels: Sequence[str] | None = None,
+    value_range: tuple[Any, Any] | None = None,
+    output: Selector = None,
+    output_kind: str | None = None,
     device: str | torch.device | None = None,
 ) -> Model:
     """Returns the model that `spec` names, with its own preprocessing and labels.
 
     spec: "efficientnet-lite0" (the default: real ImageNet weights from the extra `demo`, no download),
-        "timm:NAME", "torchvision:NAME" (with "@random" for random weights), "FILE.py:FACTORY".
+        "timm:NAME", "torchvision:NAME" (with "@random" for random weights), "hf:FOLDER_OR_NAME" (transformers),
+        "onnx:FILE", "keras:FILE", "FILE.py:FACTORY", or a path that ends in .onnx, .keras or .h5.
     checkpoint: a file of weights, safetensors or one that torch.load reads with weights_only=True.
+    preprocess, labels, value_range, output, output_kind: as `wrap` takes them, in the place of the model's own; ONNX
+        and Keras files seldom say how pictures become their input.
     device: None takes cuda, mps or cpu, the first that is there.
 
     Raises UnknownNameError, ModelFileError or MissingExtraError.
     """
     parts = build(spec, checkpoint)
-    steps = parts.preprocessing
+    steps, usual = (
+        (parts.preprocessing, parts.labels) if preprocess is None else _preprocessing(preprocess, value_range)
+    )
+    names = labels if labels is not None else usual or parts.labels
+    if value_range is None and steps is not None:
+        value_range = steps.value_range
     chosen = torch.device(device) if device is not None else best_device()
-    module = unwrapped(parts.module).to(chosen)
+    module, kind = _network(parts.module, None, False, None)
     return Model(
-        module=module,
+        module=module.to(chosen),
         name=parts.name,
         preprocessing=steps,
-        labels=parts.labels,
-        value_range=_range(steps.value_range if steps is not None else None),
-        notes=parts.notes,
+        labels=None if names is None else tuple(map(str, names)),
+        output=output,
+        kind=check_kind(output_kind) or parts.kind or kind,
+        value_range=_range(value_range),
+        notes=parts.notes
+        if preprocess is None
+        else tuple(n for n in parts.notes if not n.startswith("preprocessing assumed")),
     )
 
 
@@ -105,7 +134,7 @@ def best_device() -> torch.device:
 
 def on_device(module: nn.Module, device: str | torch.device | None) -> nn.Module:
     """Returns the module itself, or a copy on another device; the given one is not moved."""
-    if device is None:
+    if device is None or isinstance(module, BlackBox):
         return module
     wanted = torch.device(device)
     tensors = (*module.parameters(), *module.buffers())
@@ -114,13 +143,55 @@ def on_device(module: nn.Module, device: str | torch.device | None) -> nn.Module
     return copy.deepcopy(module).to(wanted)
 
 
-def _preprocessing(steps: Any, value_range: Any) -> AnyPreprocessing | None:
+def _network(
+    network: Any, arrays: bool | None, logits: bool, device: str | torch.device | None
+) -> tuple[nn.Module, OutputKind | None]:
+    """Returns the module that passes run on, and the kind of its output where that is known."""
+    if is_keras_model(network):
+        return adapted(network, logits)
+    if isinstance(network, nn.Module):
+        return unwrapped(network), None
+    function: Callable[..., Any] = network
+    return function_box(function, arrays, device), None
+
+
+def _check_settings(network: Any, arrays: bool | None, logits: bool) -> None:
+    keras = is_keras_model(network)
+    module = keras or isinstance(network, nn.Module)
+    if not module and (isinstance(network, type) or not callable(network)):
+        made = ", the class; make one of it" if isinstance(network, type) else ""
+        given = network.__name__ if isinstance(network, type) else type(network).__name__
+        raise InputTypeError(
+            "Expected a torch.nn.Module, a Keras 3 model, or a function from a batch to its scores; given "
+            f"{given}{made}. Files and names of models go to seewhy.load."
+        )
+    if arrays is not None and module:
+        raise SettingError(f"arrays= is for functions; given a {type(network).__name__}. Leave it out.")
+    if logits and not keras:
+        raise SettingError(
+            f"logits=True is for Keras models; given {type(network).__name__}. Leave it out, and choose the scale by "
+            "the target: seewhy.targets.Class(index, of='logit')."
+        )
+
+
+def _name(network: Any, module: nn.Module) -> str:
+    if isinstance(module, BlackBox) and not is_keras_model(network):
+        return name_of(network)
+    return type(network if is_keras_model(network) else module).__name__
+
+
+def _preprocessing(steps: Any, value_range: Any) -> tuple[AnyPreprocessing | None, tuple[str, ...] | None]:
+    """Returns how a picture becomes the input, and labels where a model's name was given."""
     if steps is None or isinstance(steps, (Preprocessing, CallablePreprocessing)):
-        return steps
+        return steps, None
+    if isinstance(steps, str):
+        return known_preprocessing(steps)
+    if is_image_processor(steps):
+        return processor_steps(steps), None
     try:
-        return Preprocessing.from_torchvision(steps)
+        return Preprocessing.from_torchvision(steps), None
     except InputTypeError:
-        return CallablePreprocessing(steps, value_range)
+        return CallablePreprocessing(steps, value_range), None
 
 
 def _range(ends: Any) -> tuple[Tensor, Tensor] | None:

@@ -11,6 +11,7 @@ import numpy as np
 from .layers import signal
 from .overlay import Picture, hatched, overlay
 from .panels import Panel
+from .pieces import outline
 from .scales import Array, Scale
 from .sheet import ALARM, INK, QUIET, WASH, Look, Sheet
 from .wording import shorten
@@ -124,7 +125,7 @@ class _Place:
         elif panel.drawn.ndim == 1:
             self._signal(panel.drawn, scale, top)
         else:
-            sheet.picture(left, top, _WIDTH, image, _composed(panel.drawn, panel.base, scale))
+            sheet.picture(left, top, _WIDTH, image, outline(_composed(panel.drawn, panel.base, scale), panel.lines))
         if scale is not None:
             self._colour_bar(scale, top + image + 0.07)
         for index, (words, colour) in enumerate(_caption(panel, scale)):

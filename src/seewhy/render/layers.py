@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .overlay import Picture, shrink
+from .pieces import LINE, OPACITY
 from .scales import Array, Scale
 
 _SIGNAL_HEIGHT, _SIGNAL_WIDTH = 160, 480
@@ -37,6 +38,15 @@ def map_uri(values: Array, scale: Scale, *, solid: bool) -> str:
     image.putpalette(palette[:, :3].tobytes())
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", transparency=palette[:, 3].tobytes())
+    return data_uri(buffer.getvalue(), "image/png")
+
+
+def lines_uri(lines: NDArray[np.bool_]) -> str:
+    """Returns the lines around pieces as a `data:` address of a PNG that is clear everywhere else."""
+    image = Image.fromarray(lines.astype(np.uint8))
+    image.putpalette(bytes((*LINE, *LINE)))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", transparency=bytes((0, round(255 * OPACITY))))
     return data_uri(buffer.getvalue(), "image/png")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..core.explanation import Explanation, Finding, Prediction
 from ..core.geometry import Geometry
 from .families import family_order
 from .overlay import Picture, shrink, shrunk
+from .pieces import sharp
 from .scales import Array, Scale, scale_for
 from .wording import error_text, method_facts, method_title, number, plain
 
@@ -27,7 +28,7 @@ class Panel:
 
     values: the numbers at the model's input size, (H, W), or (L,) for a signal; None where the method failed.
     drawn: the same brought to the size of `base`, NaN where the model saw nothing. base: the picture under
-    it, the explanation's `picture` or its `view`, as `ground` says.
+    it, the explanation's `picture` or its `view`, as `ground` says. lines: where the pieces of a map of pieces end.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Panel:
     values: Array | None = None
     drawn: Array | None = None
     base: Picture | None = None
+    lines: NDArray[np.bool_] | None = None
     ground: str = ""
     signed: bool = False
     units: str = ""
@@ -129,13 +131,16 @@ def attribution_panels(
     """Returns one panel for each row and attributed input; `grounds` has one entry for each of `rows`."""
     found = attribution.heatmap(reduce)
     maps: tuple[Tensor, ...] = found if isinstance(found, tuple) else (found,)
+    given = attribution.segments
+    pieces = given if isinstance(given, tuple) else (given,) * len(maps)
     rule = reduce or attribution.reduce
     common = Panel(
         attribution.method,
         plain(attribution.title or method_title(attribution.method)),
         "",
         layer=plain(attribution.layer or ""),
-        signed=attribution.signed and rule != "absmax",
+        # Around another number than 0 sign and size mean nothing: such a map is drawn from its least to its most.
+        signed=attribution.signed and rule != "absmax" and attribution.neutral is None,
         units=plain(attribution.units),
         facts=method_facts(attribution),
     )
@@ -144,29 +149,37 @@ def attribution_panels(
         where = attribution.geometry[row] if row < len(attribution.geometry) and len(maps) == 1 else None
         for part, values in enumerate(maps):
             note = f"input {part + 1} of {len(maps)}" if len(maps) > 1 else ""
-            panels.append(_filled(replace(common, note=note), values[row], ground, where))
+            numbered = pieces[part]
+            labels = None if numbered is None else numbered[row]
+            panels.append(_filled(replace(common, note=note), (values[row], labels), ground, where))
     return tuple(panels)
 
 
-def _filled(panel: Panel, values: Tensor, ground: Ground, where: Geometry | None) -> Panel:
-    values = values.detach().cpu().double()
+def _filled(panel: Panel, found: tuple[Tensor, Tensor | None], ground: Ground, where: Geometry | None) -> Panel:
+    """Returns the panel with a map, given with the numbers of its pieces where it is made of pieces."""
+    values, labels = found[0].detach().cpu().double(), found[1]
     if values.dim() == 3:
         strongest = int(values.abs().nan_to_num(0.0).sum((1, 2)).argmax())
         note = f"slice {strongest + 1} of {len(values)} (most evidence)"
         panel = replace(panel, note=", ".join(filter(None, (panel.note, note))))
-        values = values[strongest]
+        values, labels = values[strongest], None if labels is None else labels[strongest]
     if values.dim() not in (1, 2) or not values.numel():
         shape = " x ".join(map(str, values.shape)) or "a single number"
         return replace(panel, error=f"Values of this form ({shape}) have no picture; read them in .values.")
     numbers: Array = values.numpy()
     if values.dim() == 1:
         return replace(panel, values=numbers, drawn=numbers)
-    drawn, base, name = _placed(values, ground, where)
-    return replace(panel, values=numbers, drawn=drawn, base=base, ground=name)
+    bring, base, name = _placed(values, ground, where)
+    if labels is None or labels.shape != values.shape:
+        return replace(panel, values=numbers, drawn=bring(values), base=base, ground=name)
+    drawn, lines = sharp(values, labels, bring)
+    return replace(panel, values=numbers, drawn=drawn, base=base, ground=name, lines=lines)
 
 
-def _placed(values: Tensor, ground: Ground, where: Geometry | None) -> tuple[Array, Picture | None, str]:
-    """Returns the map on its picture's grid, that picture and its name.
+def _placed(
+    values: Tensor, ground: Ground, where: Geometry | None
+) -> tuple[Callable[[Tensor], Array], Picture | None, str]:
+    """Returns what brings such a map to its picture's grid, that picture and its name.
 
     The picture is the original where the way back to it is known, else what the model saw, else none.
     """
@@ -174,13 +187,12 @@ def _placed(values: Tensor, ground: Ground, where: Geometry | None) -> tuple[Arr
     if ground.picture is not None and where is not None and where.original == ground.sizes[0]:
         base = ground.picture
         # As if the original had been this small: straight to the size that is shown, however large it is.
-        return _numpy(replace(where, original=base.shape[:2]).to_original(values)), base, "picture"
-    drawn = _fitted(values, shrunk(size, ground.longest))
-    if size == ground.sizes[1]:
-        return drawn, ground.view, "view"
-    if size == ground.sizes[0]:
-        return drawn, ground.picture, "picture"
-    return drawn, None, ""
+        small = replace(where, original=base.shape[:2])
+        return lambda given: _numpy(small.to_original(given)), base, "picture"
+    shown = shrunk(size, ground.longest)
+    name = "view" if size == ground.sizes[1] else "picture" if size == ground.sizes[0] else ""
+    seen = {"view": ground.view, "picture": ground.picture, "": None}[name]
+    return lambda given: _fitted(given, shown), seen, name
 
 
 def _fitted(values: Tensor, size: tuple[int, int]) -> Array:

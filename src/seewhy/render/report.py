@@ -61,6 +61,7 @@ class Card:
 
     panel: Panel
     layer: str | None = None
+    lines: str = ""
     whole: str = ""
     bar: str = ""
     own: dict[str, Any] | None = None
@@ -234,6 +235,7 @@ def _card(panel: Panel, own: Scale | None, shared: Scale | None) -> Card:
     return Card(
         panel,
         layer=layers.map_uri(drawn, own, solid=panel.base is None),
+        lines="" if panel.lines is None or not panel.lines.any() else layers.lines_uri(panel.lines),
         bar=_bar(own),
         whole=own.whole() if own.proportional else "" if own.high or own.low else "Zero everywhere",
         own=_facts(own),

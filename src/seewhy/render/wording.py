@@ -92,6 +92,8 @@ def error_text(error: BaseException) -> str:
 def method_facts(attribution: Attribution) -> tuple[tuple[str, str], ...]:
     """Returns (what, value) lines about how a map was made; what its numbers are stands at its colour bar."""
     sign = "positive is evidence for, negative against" if attribution.signed else "strength only"
+    if attribution.neutral is not None and len(attribution.neutral) == 1:
+        sign = f"more than {number(float(attribution.neutral[0]))} is evidence for, less against"
     lines: dict[str, str] = {"Sign": sign}
     if attribution.reduce in _RULES:
         lines["Channels"] = _RULES[attribution.reduce]
@@ -101,7 +103,7 @@ def method_facts(attribution: Attribution) -> tuple[tuple[str, str], ...]:
         lines["Score explained"] = number(float(attribution.scores.detach().double()[0]))
     skip = {"settings"} | ({"layer"} if attribution.layer else set())
     for name, value in attribution.diagnostics.items():
-        if name not in skip and value is not None:
+        if name not in skip and value is not None and not getattr(value, "ndim", 0):  # not a table of numbers
             lines[_FACTS.get(name, _sentence(name))] = fact(name, value)
     settings = {k: v for k, v in attribution.settings.items() if v is not None and k not in skip}
     if settings:

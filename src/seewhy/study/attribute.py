@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
@@ -20,15 +20,17 @@ from ..methods.registry import find
 from ..models.model import Model
 from ..models.wrapping import wrap
 from .cases import cases
+from .needs import unsupported
 from .provenance import versions
 from .targets import row_targets
 
 AnyMethod = str | Method | type[Method]
+AnyModel = Model | nn.Module | Callable[..., Any]
 
 
 @overload
 def attribute(
-    model: Model | nn.Module,
+    model: AnyModel,
     x: Any,
     method: AnyMethod = ...,
     target: Any = ...,
@@ -41,7 +43,7 @@ def attribute(
 
 @overload
 def attribute(
-    model: Model | nn.Module,
+    model: AnyModel,
     x: Any,
     method: Sequence[AnyMethod],
     target: Any = ...,
@@ -53,7 +55,7 @@ def attribute(
 
 
 def attribute(  # noqa: PLR0913 - the front door: each of these is a question of its own
-    model: Model | nn.Module,
+    model: AnyModel,
     x: Any,
     method: AnyMethod | Sequence[AnyMethod] = "grad-cam",
     target: Any = None,
@@ -70,11 +72,15 @@ def attribute(  # noqa: PLR0913 - the front door: each of these is a question of
         `seewhy.targets`, or a list or tensor with one target per row.
     layer: for class activation maps: a name or the module itself, or a list of them.
 
-    The first error of any method is raised; `seewhy.explain` isolates and reports them instead.
+    Raises UnsupportedModelError before any pass where a method needs gradients or layers of a model that gives scores
+    only (a function, an ONNX file). The first error of any method is raised; `seewhy.explain` isolates and reports
+    them instead.
     """
     several = isinstance(method, Sequence) and not isinstance(method, str)
     wrapped = wrap(model)
     methods = named_methods(wrapped, method if several else [method], layer)  # type: ignore[list-item,arg-type]
+    for error in unsupported(wrapped, methods).values():
+        raise error
     batch = cases(wrapped, x, check_seed(seed))
     targets = row_targets(wrapped, target, len(batch))
     if not batch:
@@ -100,7 +106,7 @@ def named_methods(model: Model, methods: Sequence[AnyMethod], layer: Any = None)
     for item in methods:
         method = find(item, layer)
         chosen = method.settings().get("layer")
-        if chosen is not None:
+        if chosen is not None and method.info.needs <= model.gives:  # else it has no layers to name
             method = replace(method, layer=layer_names(model, chosen))  # type: ignore[type-var]
         name, number = method.info.name, 2
         while name in found:

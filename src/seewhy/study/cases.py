@@ -57,7 +57,9 @@ def preprocessing_of(model: Model) -> AnyPreprocessing:
     if model.preprocessing is None:
         raise InputTypeError(
             "Expected a tensor: this model has no preprocessing, so a picture cannot be turned into its input. "
-            "Give the tensor, or seewhy.wrap(network, preprocess=...)."
+            "Give the tensor, or say how: preprocess= of seewhy.wrap and seewhy.load (on the command line "
+            "--preprocess), a function from a picture to a tensor or the name of a model to do as, such as "
+            "'timm:resnet50'."
         )
     return model.preprocessing
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.attribution import Attribution
-from ..core.errors import InputError, SeewhyError
+from ..core.errors import InputError, SeewhyError, UnsupportedModelError
 from ..core.explanation import Explanation, Prediction
 from ..core.geometry import Geometry
 from ..core.method import Method
@@ -24,14 +24,16 @@ from ..core.rows import Case
 from ..core.targets import Class, Difference, Nearest, Target, Top, describe, with_sign
 from ..engine import Engine, Options, Outcome
 from ..methods.grad_cam import GradCam
+from ..models.black_box import EVERYTHING
 from ..models.images import open_picture
 from ..models.model import Model
 from ..models.preprocess import show
 from ..models.wrapping import load, wrap
-from .attribute import AnyMethod, check_seed, collect, named_methods
+from .attribute import AnyMethod, AnyModel, check_seed, collect, named_methods
 from .cases import cases, preprocessing_of
 from .diagnosis import CAM, diagnose
 from .findings import findings
+from .needs import unsupported, usable
 from .prediction import prediction
 from .provenance import versions
 from .targets import named_targets
@@ -56,6 +58,7 @@ class Plan:
     """What is asked of every picture; checked before the first one is opened.
 
     contrast: the map of why this class rather than that, and its target, which are left out where they fail.
+    unable: the methods that need more than the model gives, each with its error; they do not run.
     """
 
     model: Model
@@ -64,6 +67,7 @@ class Plan:
     seed: int
     options: Options
     contrast: tuple[GradCam, Target] | None = None
+    unable: Mapping[str, UnsupportedModelError] = field(default_factory=dict)
 
     def asked(self) -> Iterator[tuple[int, Target, str, Method]]:
         """Yields (number of the target, target, name of the method, method) for all maps, the contrast last."""
@@ -88,7 +92,7 @@ class Subject:
 
 
 def explain(  # noqa: PLR0913 - the front door: each of these is a question of its own
-    model: Model | nn.Module | str,
+    model: AnyModel | str,
     image: Any,
     methods: AnyMethod | Sequence[AnyMethod] | None = None,
     targets: Any = None,
@@ -101,7 +105,8 @@ def explain(  # noqa: PLR0913 - the front door: each of these is a question of i
     """Returns the model's answer to one picture and what each method says about it.
 
     image: a path, PIL image, array (H, W, 3), or a tensor (C, H, W) or (1, C, H, W) as the model takes it.
-    methods: names or settings objects; None takes nine of the quick ones.
+    methods: names or settings objects; None takes nine of the quick ones, and for a model that gives scores only every
+        registered method that needs no more.
     targets: None is the top class; a class index, label, function or one of `seewhy.targets`, or a list of them.
     layer: for the class activation maps among the methods.
     contrast: with class activation maps among the methods, adds a signed Grad-CAM map of why the first class
@@ -130,7 +135,7 @@ def explain_many(plan: Plan, images: Iterable[Any]) -> Iterator[tuple[Any, Expla
 
 
 def make_plan(  # noqa: PLR0913 - as explain
-    model: Model | nn.Module | str,
+    model: AnyModel | str,
     methods: AnyMethod | Sequence[AnyMethod] | None = None,
     targets: Any = None,
     *,
@@ -141,12 +146,17 @@ def make_plan(  # noqa: PLR0913 - as explain
 ) -> Plan:
     """Returns the checked plan for any number of pictures."""
     wrapped = load(model) if isinstance(model, str) else wrap(model)
-    chosen = DEFAULT_METHODS if methods is None else methods
+    chosen = _default_methods(wrapped) if methods is None else methods
     asked = [chosen] if isinstance(chosen, (str, Method, type)) else list(chosen)
     named = named_methods(wrapped, asked, None) if layer is None else _with_layer(wrapped, asked, layer)
     wanted = named_targets(wrapped, targets)
-    rival = _contrast(named, wanted) if contrast else None
-    return Plan(wrapped, named, wanted, check_seed(seed), options or Options(), rival)
+    unable = unsupported(wrapped, named)
+    rival = _contrast(named, wanted) if contrast and GradCam.info.needs <= wrapped.gives else None
+    return Plan(wrapped, named, wanted, check_seed(seed), options or Options(), rival, unable)
+
+
+def _default_methods(model: Model) -> tuple[str, ...]:
+    return DEFAULT_METHODS if model.gives == EVERYTHING else usable(model)
 
 
 def _contrast(methods: Mapping[str, Method], targets: Sequence[Target]) -> tuple[GradCam, Target] | None:
@@ -220,6 +230,8 @@ def _explained(plan: Plan, subjects: Sequence[Subject]) -> Iterator[Explanation]
     for place, subject in enumerate(subjects):
         flows.append(((place, None, None), ask(outputs(subject.case.rows()))))
         for number, target, name, method in plan.asked():
+            if name in plan.unable:
+                continue
             flows.append(((place, number, name), method.flow(subject.case, target)))
     outcomes: dict[Any, Outcome] = dict(Engine(plan.model, plan.options).run(flows)) if flows else {}
     for place, subject in enumerate(subjects):
@@ -232,12 +244,14 @@ def _assemble(plan: Plan, subject: Subject, outcomes: Mapping[Any, Outcome]) -> 
     errors: dict[tuple[str, str], Exception] = {}
     targets: dict[str, Target] = {}
     for number, asked, name, _ in plan.asked():
-        outcome, extra = outcomes[number, name], number == len(plan.targets)
-        if outcome.error is not None:
+        extra = number == len(plan.targets)
+        outcome = outcomes.get((number, name))
+        error = plan.unable[name] if outcome is None else outcome.error
+        if outcome is None or error is not None:
             if not extra:
                 target, words = _words(plan, asked, answer)
                 targets[words] = target
-                errors[name, words] = _as_exception(outcome.error)
+                errors[name, words] = _as_exception(error)
             continue
         result = collect([outcome], plan.model, plan.seed)
         # Only the pass itself knew which class is the rival.
@@ -264,7 +278,7 @@ def _assemble(plan: Plan, subject: Subject, outcomes: Mapping[Any, Outcome]) -> 
     return replace(found, diagnosis=diagnose(found))
 
 
-def _as_exception(error: BaseException) -> Exception:
+def _as_exception(error: BaseException | None) -> Exception:
     return error if isinstance(error, Exception) else RuntimeError(str(error))
 
 

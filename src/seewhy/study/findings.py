@@ -52,8 +52,10 @@ def _gap(attribution: Attribution) -> Iterator[Finding]:
     if not isinstance(gap, float):
         return
     evaluations = attribution.diagnostics.get("gradient_evaluations")
-    text = f"The attributions add up to the score difference within {gap:.2%} ({evaluations} gradient evaluations)."
-    if attribution.diagnostics.get("converged") is False or gap > 0.05:
+    counted = "" if evaluations is None else f" ({evaluations} gradient evaluations)"
+    text = f"The attributions add up to the score difference within {gap:.2%}{counted}."
+    refined = evaluations is not None and attribution.diagnostics.get("converged") is False
+    if refined or gap > 0.05:
         yield Finding(
             "gap",
             text + " That gap is large: ask for more steps or samples, or doubt small values.",

@@ -24,7 +24,7 @@ from ..study.attribute import attribute
 from ..study.cases import cases
 from . import networks
 
-FIXED = Options(batch_size=4)
+FIXED = Options(batch_size=32)
 """With a fixed batch size the same seed gives the same bits."""
 REFUSALS = (InputError, LayerError, NoGradientError, UnsupportedModelError)
 """How a method says that a network is not of the kind it explains."""

@@ -14,6 +14,9 @@ from .progress import PassBar
 from .tables import print_summary
 
 FOLDER = Path("demo")
+FAMILIES = ("gradient", "class activation")
+SLOW = ("score-cam",)
+"""Left out with the perturbation methods, which take hundreds of passes too."""
 
 
 def main() -> None:
@@ -27,7 +30,7 @@ def main() -> None:
         explanation = explain(
             model,
             photograph,
-            methods=list(all_methods()),
+            methods=[name for name, cls in all_methods().items() if cls.info.family in FAMILIES and name not in SLOW],
             options=Options(on_event=bar.on_event),
         )
     print_summary(console, explanation)

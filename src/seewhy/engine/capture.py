@@ -57,10 +57,18 @@ class Capture:
 
         return hook
 
-    def enter_at(self, name: str, values: Tensor) -> None:
-        """Makes the layer answer `values` instead of its own output."""
+    def enter_at(self, name: str, values: Tensor, calls: int | None) -> None:
+        """Makes the layer answer `values` instead of its own output.
+
+        calls: how often a pass calls it, where that is known: only the last use is exchanged, the one that is captured.
+        """
+        seen = 0
 
         def hook(_: nn.Module, __: Any, output: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if calls is not None and seen < calls:
+                return None
             own = first_tensor(output)
             if own is None or own.shape != values.shape:
                 given = None if own is None else tuple(own.shape)

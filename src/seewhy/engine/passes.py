@@ -76,7 +76,7 @@ def run_pass(model: Model, module: nn.Module, request: PassRequest) -> PassResul
     view = open_view(request.view, module, model.memo)
     try:
         if request.entry is not None:
-            plan.capture.enter_at(request.entry, wrt.get(ENTRY, inputs[ENTRY]))
+            plan.capture.enter_at(request.entry, wrt.get(ENTRY, inputs[ENTRY]), model.memo.calls.get(request.entry))
         plan.capture.attach()
         output = _forward(model, module, plan, inputs["inputs"] if request.entry else inputs, view)
         return _collect(model, plan, output, wrt, view)

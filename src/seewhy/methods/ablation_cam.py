@@ -79,7 +79,8 @@ class AblationCam(LayerMethod):
                 found = yield from ask(scores(_ablated(case, one, self.reshape, which), one.view.target))
                 without = one.view.score[0].to("cpu", torch.float64).expand(one.whole.shape[1]).clone()
                 without[_real_channels(one, which)] = found
-                how: Mapping[str, Any] = {"closed_form": False, "channels_run": len(which)}
+                note = f"Each of {len(which)} channels took a pass through the whole network: no pooled linear head follows."
+                how: Mapping[str, Any] = {"closed_form": False, "channels_run": len(which), "notes": (note,)}
             else:
                 how = {"closed_form": True, "channels_run": 0}
             maps.append(self._weighted(one, which, without, how))
@@ -124,8 +125,8 @@ def closed_form(placed: PlacedView) -> Tensor | None:
 def _ablated(case: Case, placed: PlacedView, reshape: Any, which: Tensor) -> Rows:
     """Returns the layer's output with one channel at zero, for each of the chosen ones."""
     own = placed.view.activation
-    numbers = _real_channels(placed, which)
-    axis = _channel_axis(own, case, reshape, placed)
+    axis, numbers = _own_channels(own, case, reshape, placed)
+    numbers = numbers[_real_channels(placed, which)]
 
     def build(part: slice) -> Tensor:
         chosen = numbers[part]
@@ -136,13 +137,25 @@ def _ablated(case: Case, placed: PlacedView, reshape: Any, which: Tensor) -> Row
     return case.enter(placed.view.layer, len(numbers), build)
 
 
-def _channel_axis(own: Tensor, case: Case, reshape: Any, placed: PlacedView) -> int:
-    """Returns which axis of the layer's own output holds the channels."""
-    count = placed.whole.shape[1]
-    marked = torch.arange(own.numel(), device="cpu", dtype=torch.float64).reshape(own.shape)
-    turned, _ = place(marked, case.x[0].shape, reshape, placed.view.layer)
-    first, second = turned[0].flatten(1)[:2, 0] if count > 1 else (0.0, 0.0)
-    stride = int(second - first)
-    strides = [marked.stride(axis) for axis in range(1, own.dim())]
-    fitting = [axis for axis, step in enumerate(strides, 1) if step == stride and own.shape[axis] == count]
-    return fitting[0] if fitting else 1
+def _own_channels(own: Tensor, case: Case, reshape: Any, placed: PlacedView) -> tuple[int, Tensor]:
+    """Returns which axis of the layer's own output holds the channels, and each channel's number on it, (C,).
+
+    Found by placing each axis's numbers: a channel's places must have one number in common, and no other channel's.
+    """
+    fitting = []
+    for axis in range(1, own.dim()):
+        size = own.shape[axis]
+        numbers = torch.arange(size, device="cpu", dtype=torch.float64)
+        spread = numbers.reshape(-1, *(1,) * (own.dim() - axis - 1)).expand(own.shape)
+        found = place(spread, case.x[0].shape, reshape, placed.view.layer)[0][0].flatten(1)
+        first = found[:, 0].round()
+        if bool((found == first[:, None]).all()) and len(set(first.tolist())) == len(found) and 0 <= first.max() < size:
+            fitting.append((size, axis, first.long()))
+    if not fitting:
+        raise SettingError(
+            "Ablation-CAM sets one channel of the layer to zero at a time, so reshape must take each channel from one "
+            f"place on one axis of the layer's output {tuple(own.shape)}; it mixes or splits axes to give "
+            f"{tuple(placed.whole.shape)}. Let it turn, choose or reorder axes only, or use 'grad-cam'."
+        )
+    _, axis, own_numbers = max(fitting, key=lambda one: one[0])  # an axis of length 1 fits a single channel, too
+    return axis, own_numbers

@@ -33,7 +33,7 @@ class ScoreCam(LayerMethod):
     layer, reshape, relu, channels, neurons, combine: as for every class activation method. augment is refused: it
         would multiply the price by six.
 
-    A channel without any range is no mask: it adds nothing to the map, and all such channels share one pass.
+    A channel without any range is a mask of 0 everywhere: all such channels share one pass, of b alone.
 
     Differences: the paper subtracts the score of an empty picture from every s_k, which softmax takes out again.
     pytorch-grad-cam enlarges masks with the corners of both grids on each other, here pixels are areas.
@@ -87,25 +87,30 @@ class ScoreCam(LayerMethod):
         return live if self.strongest is None else live[: self.strongest].sort().values
 
     def _rows(self, case: Case, placed: PlacedView, which: Tensor) -> Rows:
-        """Returns the picture through each chosen channel, and last through none."""
+        """Returns the picture through each chosen channel, and last through none where its score is needed.
+
+        Networks that normalise each picture by itself have no finite score for an empty one.
+        """
         x = case.x[0]
         low, high = case.facts.value_range or (None, None)
         hidden = baselines(self.baseline, x, low, high, seed=case.seed, case_id=case.id)[:1]
         maps = placed.part.put(placed.activation[0, which])
-        masks = torch.cat([maps, maps.new_zeros(1, *maps.shape[1:])])
+        flat = self.strongest is None and len(which) < placed.activation.shape[1]
+        blank = int(flat or len(which) == 0)
+        masks = torch.cat([maps, maps.new_zeros(blank, *maps.shape[1:])])
 
         def build(part: slice) -> tuple[Tensor, ...]:
             grown = stretched(resize_map(masks[part], x.shape[2:]))
             seen = hidden + grown[:, None].to(x.device, x.dtype) * (x - hidden)
             return (seen, *(leaf.expand(len(seen), *leaf.shape[1:]) for leaf in case.x[1:]))
 
-        return case.vary(len(which) + 1, build)
+        return case.vary(len(masks), build)
 
     def _weighted(self, placed: PlacedView, which: Tensor, found: Tensor) -> LayerMap:
         channels = placed.activation.shape[1]
         every = found[-1].expand(channels).clone()
-        every[which.cpu()] = found[:-1]
-        taken = every if self.strongest is None else found[:-1]
+        every[which.cpu()] = found[: len(which)]
+        taken = every if self.strongest is None else found[: len(which)]
         weights = torch.softmax(taken, 0).to(placed.activation.device)
         used = placed.activation if self.strongest is None else placed.activation[:, which]
         shape = (1, -1, *(1,) * (used.dim() - 2))

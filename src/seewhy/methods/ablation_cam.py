@@ -79,7 +79,7 @@ class AblationCam(LayerMethod):
                 found = yield from ask(scores(_ablated(case, one, self.reshape, which), one.view.target))
                 without = one.view.score[0].to("cpu", torch.float64).expand(one.whole.shape[1]).clone()
                 without[_real_channels(one, which)] = found
-                note = f"Each of {len(which)} channels took a pass through the whole network: no pooled linear head follows."
+                note = f"Each of {len(which)} channels took a pass of the whole network: no pooled linear head follows."
                 how: Mapping[str, Any] = {"closed_form": False, "channels_run": len(which), "notes": (note,)}
             else:
                 how = {"closed_form": True, "channels_run": 0}

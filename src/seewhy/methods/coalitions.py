@@ -16,7 +16,8 @@ from ..core.rows import Case, Rows
 from ..core.targets import Target
 from ..ops.baselines import BaselineSpec
 from ..ops.segments import SegmentSpec, hide, piece_means, segment_map
-from .hiding import absences, fingerprint
+from .common import absences
+from .hiding import fingerprint
 
 NORMAL = 1.959963984540054
 """Standard errors to each side of a 95 % interval."""

@@ -12,6 +12,7 @@ from ..core.errors import SettingError, nearest
 from ..core.method import Method
 from ..core.rows import Case
 from ..core.targets import Target
+from ..ops.baselines import BaselineSpec, baselines
 
 
 def attribution(
@@ -64,3 +65,22 @@ def check_positive(name: str, value: object, zero: bool = False) -> None:
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good or not (0 <= float(value) < float("inf")) or (not zero and value == 0):  # type: ignore[arg-type]
         raise SettingError(f"{name} must be a positive number{' or 0' if zero else ''}; given {value!r}.")
+
+
+def check_limit(tolerance: float | None, name: str, first: int, limit: int) -> None:
+    """Raises SettingError unless a tolerance is positive and `max_<name>` leaves room for the first block."""
+    if tolerance is not None:
+        check_positive("tolerance", tolerance)
+        if limit < first:
+            raise SettingError(f"max_{name} must be at least {name}; given {limit} and {first}.")
+
+
+def absences(spec: BaselineSpec | None, case: Case) -> list[Tensor]:
+    """Returns the baselines of each attributed leaf, (B, C, *spatial); None is black where it is known, else zero."""
+    low, high = case.facts.value_range or (None, None)
+    if spec is None:
+        spec = "black" if low is not None else "zero"
+    return [
+        baselines(spec, leaf, low, high, seed=case.seed, case_id=case.id + path)
+        for path, leaf in zip(case.leaves, case.x, strict=True)
+    ]

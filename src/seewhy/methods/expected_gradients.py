@@ -10,17 +10,16 @@ import torch
 from torch import Tensor
 
 from ..core.attribution import Attribution
-from ..core.errors import SettingError
 from ..core.method import Method, MethodInfo
 from ..core.queries import anchor, running, scores
 from ..core.query import Chunk, Flow, Query, Record, ask_all
 from ..core.rows import Case
 from ..core.targets import Target
-from ..ops.baselines import BaselineSpec, baselines, check_baseline
+from ..ops.baselines import BaselineSpec, check_baseline
 from ..ops.seeds import generator
 from ..ops.statistics import relative_error
 from ..ops.successive import Successive
-from .common import attribution, check_count, check_positive, standard_errors
+from .common import absences, attribution, check_count, check_limit, standard_errors
 from .path_integral import Path, completeness_gap
 
 PURPOSE = "expected-gradients"
@@ -83,17 +82,13 @@ class ExpectedGradients(Method):
             check_baseline(self.background)
         check_count("samples", self.samples, 2)
         check_count("max_samples", self.max_samples, 2)
-        if self.tolerance is not None:
-            check_positive("tolerance", self.tolerance)
-            if self.max_samples < self.samples:
-                raise SettingError(
-                    f"max_samples must be at least samples; given {self.max_samples} and {self.samples}."
-                )
+        check_limit(self.tolerance, "samples", self.samples, self.max_samples)
 
     def flow(self, case: Case, target: Target) -> Flow[Attribution]:
         """Yields blocks of points between background and input until enough are drawn; returns the attribution."""
         target, score = yield from anchor(case, target)
-        path = Path(case, target, self._background(case))
+        spec = ["uniform"] * STAND_INS if self.background is None else self.background
+        path = Path(case, target, absences(spec, case))
         total = _Total(path, float(score))
         number = 0
         while True:
@@ -108,15 +103,6 @@ class ExpectedGradients(Method):
             if total.count + len(block.which) > self.max_samples:
                 break
         return self._result(case, total, (target, score))
-
-    def _background(self, case: Case) -> list[Tensor]:
-        """Returns the background examples (B, ...) of each attributed leaf."""
-        low, high = case.facts.value_range or (None, None)
-        spec = ["uniform"] * STAND_INS if self.background is None else self.background
-        return [
-            baselines(spec, leaf, low, high, seed=case.seed, case_id=case.id + path)
-            for path, leaf in zip(case.leaves, case.x, strict=True)
-        ]
 
     def _result(self, case: Case, total: _Total, scored: tuple[Target, Tensor]) -> Attribution:
         diagnostics: dict[str, Any] = {

@@ -15,8 +15,8 @@ from ..core.rows import Case
 from ..core.targets import Target
 from ..ops.baselines import BaselineSpec, check_baseline
 from ..ops.segments import SegmentSpec, check_segments, segment_map
-from .common import attribution
-from .hiding import Parts, absences, drops, fingerprint
+from .common import absences, attribution
+from .hiding import Parts, drops, fingerprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from ..core.queries import resolve, scores
 from ..core.query import Flow, ask_all
 from ..core.rows import Case, Rows
 from ..core.targets import Target
-from ..ops.baselines import BaselineSpec, baselines
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,17 +36,6 @@ class Drops:
     target: Target
     score: Tensor
     values: list[Tensor]
-
-
-def absences(spec: BaselineSpec | None, case: Case) -> list[Tensor]:
-    """Returns what hides each attributed leaf, (B, C, *spatial); None is black where it is known, else zero."""
-    low, high = case.facts.value_range or (None, None)
-    if spec is None:
-        spec = "black" if low is not None else "zero"
-    return [
-        baselines(spec, leaf, low, high, seed=case.seed, case_id=case.id + path)
-        for path, leaf in zip(case.leaves, case.x, strict=True)
-    ]
 
 
 def fingerprint(*tensors: Tensor) -> str:

@@ -14,9 +14,9 @@ from ..core.queries import resolve
 from ..core.query import Flow, ask, ask_all
 from ..core.rows import Case
 from ..core.targets import Target
-from ..ops.baselines import BaselineSpec, baselines, check_baseline
+from ..ops.baselines import BaselineSpec, check_baseline
 from ..ops.quadrature import RULES, quadrature
-from .common import attribution, check_choice, check_count, check_positive
+from .common import absences, attribution, check_choice, check_count, check_positive
 from .path_integral import NODES, PANELS, Goal, Panel, Path, Total, completeness_gap, refine
 
 
@@ -81,7 +81,7 @@ class IntegratedGradients(Method):
     def flow(self, case: Case, target: Target) -> Flow[Attribution]:
         """Yields points on the paths and returns the attribution with its gap."""
         target = yield from resolve(case, target)
-        path = Path(case, target, self._baselines(case))
+        path = Path(case, target, absences(self.baseline, case))
         ends = path.ends()
         if self.steps is not None:
             nodes, weights = quadrature(self.rule, self.steps)
@@ -93,18 +93,6 @@ class IntegratedGradients(Method):
             at_ends = yield from ask(ends)
             total = yield from refine(Goal(self.rule, self.tolerance, self.max_steps), path, at_ends)
         return self._result(case, path, total, at_ends)
-
-    def _baselines(self, case: Case) -> list[Tensor]:
-        """Returns the baselines (B, ...) of each attributed leaf."""
-        low, high = case.facts.value_range or (None, None)
-        spec = self.baseline
-        if spec is None:
-            spec = "black" if low is not None else "zero"
-        made = [
-            baselines(spec, leaf, low, high, seed=case.seed, case_id=case.id + path)
-            for path, leaf in zip(case.leaves, case.x, strict=True)
-        ]
-        return made
 
     def _result(self, case: Case, path: Path, total: Total, at_ends: Tensor) -> Attribution:
         difference = float(at_ends[0] - at_ends[1:].mean())

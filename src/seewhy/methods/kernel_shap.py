@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..core.attribution import Attribution
-from ..core.errors import SettingError
 from ..core.method import Method, MethodInfo
 from ..core.queries import resolve
 from ..core.query import Flow
@@ -21,7 +20,7 @@ from ..ops.segments import SegmentSpec, check_segments
 from ..ops.shapley import coalitions, draw_pairs, estimate, exact
 from ..ops.statistics import relative_error
 from .coalitions import Pieces
-from .common import attribution, check_count, check_positive, standard_errors
+from .common import attribution, check_count, check_limit, standard_errors
 from .path_integral import completeness_gap
 
 PURPOSE = "kernel-shap"
@@ -92,12 +91,7 @@ class KernelShap(Method):
             check_baseline(self.baseline)
         check_count("samples", self.samples, 2)
         check_count("max_samples", self.max_samples, 2)
-        if self.tolerance is not None:
-            check_positive("tolerance", self.tolerance)
-            if self.max_samples < self.samples:
-                raise SettingError(
-                    f"max_samples must be at least samples; given {self.max_samples} and {self.samples}."
-                )
+        check_limit(self.tolerance, "samples", self.samples, self.max_samples)
 
     def flow(self, case: Case, target: Target) -> Flow[Attribution]:
         """Yields coalitions until there are enough, and returns the values of the pieces."""

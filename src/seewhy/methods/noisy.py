@@ -10,14 +10,13 @@ from typing import Any, Generic, Protocol, TypeVar
 from torch import Tensor
 
 from ..core.attribution import Values
-from ..core.errors import SettingError
 from ..core.queries import running
 from ..core.query import Chunk, Flow, Query, Record, ask
 from ..core.rows import Case, Rows
 from ..core.targets import Target
 from ..ops.noise import gaussian_rows
 from ..ops.statistics import relative_error
-from .common import check_count, check_positive, standard_errors
+from .common import check_count, check_limit, check_positive, standard_errors
 
 PURPOSE = "gaussian-noise"
 
@@ -49,12 +48,7 @@ class Sampling:
         check_count("samples", self.samples, 2)
         check_positive("noise", self.noise, zero=True)
         check_count("max_samples", self.max_samples, 2)
-        if self.tolerance is not None:
-            check_positive("tolerance", self.tolerance)
-            if self.max_samples < self.samples:
-                raise SettingError(
-                    f"max_samples must be at least samples; given {self.max_samples} and {self.samples}."
-                )
+        check_limit(self.tolerance, "samples", self.samples, self.max_samples)
 
 
 @dataclass(frozen=True, slots=True)

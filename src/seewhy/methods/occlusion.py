@@ -19,8 +19,8 @@ from ..core.rows import Case
 from ..core.targets import Target
 from ..ops.baselines import BaselineSpec, check_baseline
 from ..ops.segments import spatial, windows
-from .common import attribution
-from .hiding import Parts, absences, drops
+from .common import absences, attribution
+from .hiding import Parts, drops
 
 SHARE = 7
 """The window's side is this part of the input's, where none is given."""

@@ -21,8 +21,8 @@ from ..ops.baselines import BaselineSpec, check_baseline
 from ..ops.masks import Layout, Masks, Sampler, unit_points
 from ..ops.ratio import Ratio
 from ..ops.segments import spatial
-from .common import attribution, check_choice, check_count, check_positive, standard_errors
-from .hiding import absences, fingerprint
+from .common import absences, attribution, check_choice, check_count, check_limit, check_positive, standard_errors
+from .hiding import fingerprint
 
 PURPOSE = "rise"
 PORTION = 32
@@ -95,10 +95,7 @@ class Rise(Method):
             check_count("cells", number)
         if self.baseline is not None:
             check_baseline(self.baseline)
-        if self.tolerance is not None:
-            check_positive("tolerance", self.tolerance)
-            if self.max_masks < self.masks:
-                raise SettingError(f"max_masks must be at least masks; given {self.max_masks} and {self.masks}.")
+        check_limit(self.tolerance, "masks", self.masks, self.max_masks)
 
     def flow(self, case: Case, target: Target) -> Flow[Attribution]:
         """Yields blocks of masked copies until enough are drawn, and returns the mean scores."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import completeness, family, memory, passes, sharing
+from . import blackbox, completeness, family, memory, passes, sharing
 from .harness import QUICK, Effort
 from .report import load_now, provenance, show, write
 from .subject import load_subject
@@ -20,6 +20,7 @@ SECTIONS = {
     "completeness": completeness.measure,
     "sharing": sharing.measure,
     "family": family.measure,
+    "blackbox": blackbox.measure,
 }
 
 

@@ -82,6 +82,11 @@ def _in_process(library: str, steps: int, how: str) -> Found:
     return Found(**json.loads(done.stdout.splitlines()[-1]))
 
 
+def resident_of(method: str, count: int) -> Found:
+    """Returns the resident memory of one call of a sampling method with so many samples, in a process of its own."""
+    return _in_process(method, count, "resident")
+
+
 def _caller(library: str, steps: int, subject: Subject) -> Callable[[], Any]:
     if library == "captum":
         from captum.attr import IntegratedGradients
@@ -91,6 +96,9 @@ def _caller(library: str, steps: int, subject: Subject) -> Callable[[], Any]:
         return lambda: IntegratedGradients(subject.network).attribute(subject.x, black, target, n_steps=steps)
     import seewhy
 
+    if library == "rise":
+        rise = seewhy.methods.Rise(masks=steps)
+        return lambda: seewhy.attribute(subject.model, subject.x, rise, options=seewhy.Options(backend="torch"))
     method = seewhy.methods.IntegratedGradients(steps=steps)
     return lambda: seewhy.attribute(subject.model, subject.x, method)
 

@@ -99,7 +99,7 @@ def gradient_batches(model: seewhy.Model) -> dict[bool, BatchSize]:
     """Returns what the engine found out about batches of input gradients: on the network itself, on its copy."""
     return {
         own: size
-        for (_, entry, view, record, _, own), size in model.memo.batches.items()
+        for (_, entry, view, record, _, (own, _)), size in model.memo.batches.items()
         if entry is None and view is None and record.input_gradient and not record.layers
     }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
 # Before torch and NumPy are imported, and for programs that tests start. One thread each under pytest-xdist:
 # its workers are what runs side by side.
@@ -14,6 +16,9 @@ os.environ.update(
 )
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Converted networks are kept in a folder of this run's own, which workers and programs that tests start share.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["SEEWHY_CACHE"] = tempfile.mkdtemp(prefix="seewhy-tests-")
 
 import hypothesis
 import pytest
@@ -26,6 +31,11 @@ hypothesis.settings.load_profile("seewhy")
 
 def pytest_configure() -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def pytest_unconfigure() -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["SEEWHY_CACHE"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

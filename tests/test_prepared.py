@@ -24,7 +24,8 @@ from torch.nn.utils import parametrizations, prune
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from seewhy.models import prepared
-from seewhy.models.prepared import Pair, PreparationFailed, can_prepare, checksum, foldable_pairs, prepare
+from seewhy.models.content import checksum
+from seewhy.models.prepared import Pair, PreparationFailed, can_prepare, foldable_pairs, prepare
 
 # ------------------------------------------------------------------------------------------------ helpers
 

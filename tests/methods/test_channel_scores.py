@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import pytorch_grad_cam
 import torch
+import torchvision
 from torch import Tensor, nn
 
 import seewhy
@@ -181,6 +182,28 @@ def test_ablation_cam_is_pytorch_grad_cams_behind_a_relu() -> None:
         theirs = peer(input_tensor=x, targets=[lambda output: output[index]])
     ours = seewhy.attribute(module, x, AblationCam(layer="relu2"), index).heatmap()
     assert rank_correlation(torch.from_numpy(theirs[0]), ours[0]) > 0.99
+
+
+def test_ablation_cam_is_pytorch_grad_cams_amid_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytorch_grad_cam.ablation_cam.tqdm.tqdm", lambda rows: rows)  # its progress bar
+    module, x = torchvision.models.resnet18().eval(), torch.randn(1, 3, 64, 64)
+    index = int(module(x).argmax())
+    with pytorch_grad_cam.AblationCAM(model=module, target_layers=[module.layer3]) as peer:
+        theirs = peer(input_tensor=x, targets=[lambda output: output[index]])
+    ours = seewhy.attribute(module, x, AblationCam(layer="layer3"), index).heatmap()[0]
+    assert float((ours - ours.min()).max()) > 0
+    ours = (ours - ours.min()) / (ours.max() - ours.min())
+    theirs = torch.nn.functional.interpolate(torch.from_numpy(theirs)[None], ours.shape, mode="bilinear")[0, 0]
+    assert float(torch.corrcoef(torch.stack([ours.flatten().float(), theirs.flatten()]))[0, 1]) > 0.999
+
+
+def test_it_says_whether_the_whole_network_ran() -> None:
+    network = resnet()
+    behind = explained(AblationCam(layer="layer3", strongest=20), network).diagnostics["notes"]
+    assert behind[0].startswith("Rows that enter at layer 'layer3' ran only what follows it")
+    few = explained(AblationCam(layer="layer3", strongest=5), network).diagnostics["notes"]
+    assert few[0].startswith("Rows that enter at layer 'layer3' ran the whole network: for fewer than 16 rows")
+    assert not any("ran" in note for note in explained(AblationCam(), network).diagnostics["notes"])
 
 
 class Tokens(nn.Module):

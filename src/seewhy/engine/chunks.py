@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,16 +26,19 @@ from ..core.numbers import finite
 from ..core.query import Chunk, Record
 from ..core.targets import Function
 from ..models.model import Memo, Model
+from ..models.runtimes import Runtime, RuntimeFailed
 from .capture import CaptureOverwritten
 from .events import BackedOff, ChunkDone, Note
 from .independence import depends_on_company
 from .memory import BatchSize, is_out_of_memory, timed
-from .meter import Meters
+from .meter import PREPARED, TORCH, Meters
 from .options import Options
 from .passes import PassRequest, PassResult, run_pass
 from .prepared import Copies
 from .rounds import Lot, LotKey, Segment, segments, split
+from .runtimes import Runtimes, run_on
 from .state import ModelState
+from .tails import Tails
 
 
 class RowsInfluenceEachOther(Exception):  # noqa: N818 - a signal inside the engine, not an error that a user sees
@@ -50,12 +54,14 @@ class Answering:
     options: Options
     meters: Meters
     copies: Copies
+    runtimes: Runtimes
     state: ModelState
     number: int
     total: int
     done: int = 0
     network: nn.Module = field(init=False)
     running: ModelState = field(init=False)
+    tails: Tails = field(default_factory=Tails)
     apart: list[tuple[LotKey, Segment]] = field(default_factory=list)
 
     def answer(self, lot: Lot) -> None:
@@ -73,20 +79,41 @@ class Answering:
             left = sum(map(len, todo))
             if left:
                 self._check_cancelled()
-                size = 1 if self.memo.dependent else self._size(key).next(left, self.options.memory_share)
-                head, todo = split(todo, size)
-                self._run(key, head, left)
+                self.tails.decide(key, todo, self)
+                runtime = self.runtimes.choose(key, todo, self)
+                head, todo = split(todo, self._rows(key, left) if runtime is None else runtime.rows)
+                if runtime is None or not self._elsewhere(runtime, key, head):
+                    self._run(key, head, left)
                 self.done += sum(map(len, head))
                 self.options.emit(ChunkDone(self.number, self.done, self.total))
+
+    def _rows(self, key: LotKey, left: int) -> int:
+        return 1 if self.memo.dependent else self.size(key).next(left, self.options.memory_share)
+
+    def _elsewhere(self, runtime: Runtime, key: LotKey, parts: list[Segment]) -> bool:
+        """Runs one batch on another runtime; False where it must run on torch after all, which may know better."""
+        try:
+            result = run_on(runtime, self.model, self.request(key, parts))
+        except (RuntimeFailed, NotFiniteError) as failure:
+            self.runtimes.drop(key)
+            self.note(parts, f"{runtime.name} was given up: {failure}")
+            return False
+        except Exception:  # of the target: the row whose fault it is will be found on torch
+            return False
+        self.meters.ran(parts, result, runtime.name)
+        self._distribute(parts, result)
+        return True
 
     def _check_cancelled(self) -> None:
         if self.options.cancelled is not None and self.options.cancelled():
             raise CancelledError("The run was cancelled by its caller.")
 
-    def _size(self, key: LotKey) -> BatchSize:
+    def size(self, key: LotKey) -> BatchSize:
+        """Returns what was learned about batches of such rows on the network that runs them."""
         device = self.model.device.type
-        known = (key.signature, key.entry, key.view, key.record, device, self.network is self.model.module)
-        size: BatchSize = self.memo.batches.setdefault(known, BatchSize(device))
+        network = (self.network is self.model.module, self.tails.tail is None)
+        known = (key.signature, key.entry, key.view, key.record, device, network)
+        size: BatchSize = self.memo.batches.setdefault(known, BatchSize(device, outside=not self.model.gives))
         size.fixed = self.options.batch_size
         return size
 
@@ -101,7 +128,7 @@ class Answering:
             raise
         except RowsInfluenceEachOther:
             self.memo.dependent = True
-            self._note(parts, "rows of a batch influence each other in this network: every row runs alone")
+            self.note(parts, "rows of a batch influence each other in this network: every row runs alone")
         except Exception as error:  # the handler is left before retrying: the traceback holds tensors
             failure = error.with_traceback(None) if is_out_of_memory(error) else error
         if failure is not None and is_out_of_memory(failure):
@@ -128,7 +155,7 @@ class Answering:
                 part.group.fail(failure)
 
     def _out_of_memory(self, key: LotKey, parts: list[Segment], rows: int) -> OutOfMemoryError:
-        self._size(key).failed(rows)
+        self.size(key).failed(rows)
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
         self.options.emit(BackedOff(rows))
@@ -138,22 +165,29 @@ class Answering:
             "Options(autocast=torch.bfloat16)."
         )
 
-    def _note(self, parts: Sequence[Segment], text: str) -> None:
+    def note(self, parts: Sequence[Segment], text: str) -> None:
+        """Tells the listener, and everyone who has rows in the segments."""
         self.options.emit(Note(text))
         self.meters.note(parts, text)
 
     def _attempt(self, key: LotKey, parts: list[Segment], left: int) -> None:
         rows = sum(map(len, parts))
         request = self.request(key, parts)
-        result: PassResult = timed(self._size(key), rows, left, lambda: self.run_pass(request))
+        begin = time.perf_counter()
+        result: PassResult = timed(self.size(key), rows, left, lambda: self.run_pass(request))
+        self.runtimes.spent(key, time.perf_counter() - begin)
         if rows > 1 and self.memo.dependent is None:
             self.memo.dependent = depends_on_company(request, result, self.run_pass)
             if self.memo.dependent:
                 raise RowsInfluenceEachOther
-        self.meters.ran(parts, result, self.network is not self.model.module)
+        self.meters.ran(parts, result, TORCH if self.network is self.model.module else PREPARED)
         self._distribute(parts, result)
 
     def run_pass(self, request: PassRequest) -> PassResult:
+        """Runs a pass behind the layer that its rows enter at, or else a whole one."""
+        return self.tails.run(request, lambda: self._run_whole(request))
+
+    def _run_whole(self, request: PassRequest) -> PassResult:
         """Runs a pass on the chosen network from the state that the user left it in, once more where it must be."""
         self.running.fresh()
         try:

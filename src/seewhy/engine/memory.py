@@ -18,7 +18,8 @@ DEARER = 1.15
 """A larger batch is given up if its rows cost this much more than those of a smaller one, twice."""
 LEAST = 4
 """Sizes that are compared: what is left over at a lot's end is smaller and says little."""
-LARGEST = {"cpu": 256, "cuda": 1024, "mps": 256}
+LARGEST = {"cpu": 256, "cuda": 1024, "mps": 256, "outside": 32}
+"""Rows that no batch goes beyond. "outside" are models that run outside torch, whose memory cannot be measured."""
 CHUNK_BYTES = 3 << 28
 """What a batch may take on a CPU: larger ones leave the caches, gain nothing, and hold up whoever waits."""
 
@@ -77,6 +78,7 @@ class BatchSize:
 
     device: str
     fixed: int | None = None
+    outside: bool = False
     bytes_at: dict[int, int] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
     tries: dict[int, int] = field(default_factory=dict)
@@ -93,7 +95,8 @@ class BatchSize:
         if self.device == "cpu" and len(self.bytes_at) < 2:
             return min(2 if 1 in self.bytes_at else 1, rows_left)
         size = self.settled or (1 << self.good.bit_length() if self.good else 8)
-        size = min(size, LARGEST.get(self.device, 64), self._below_bad(), self.fits(share))
+        largest = LARGEST["outside"] if self.outside else LARGEST.get(self.device, 64)
+        size = min(size, largest, self._below_bad(), self.fits(share))
         return max(1, min(size, rows_left))
 
     def _below_bad(self) -> int:

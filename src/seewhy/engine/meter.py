@@ -11,6 +11,9 @@ from ..core.attribution import Attribution
 from .passes import PassResult
 from .rounds import Segment
 
+TORCH = "torch"
+PREPARED = "torch, prepared copy"
+
 
 @dataclass(slots=True)
 class Meter:
@@ -20,7 +23,7 @@ class Meter:
     forwards: set[int] = field(default_factory=set)
     backwards: set[int] = field(default_factory=set)
     back_offs: int = 0
-    prepared: bool = False
+    backends: dict[str, None] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
 
 
@@ -38,7 +41,7 @@ class Meters:
         """Returns a flow's meter."""
         return self.flows.setdefault(flow, Meter())
 
-    def ran(self, parts: Sequence[Segment], result: PassResult, prepared: bool) -> None:
+    def ran(self, parts: Sequence[Segment], result: PassResult, backend: str) -> None:
         """Books one batch on everyone who had rows in it."""
         forwards = range(self.forward_passes, self.forward_passes + result.forwards)
         self.forward_passes += result.forwards
@@ -50,7 +53,7 @@ class Meters:
                 meter = self.of(asker.flow)
                 meter.rows += len(part)
                 meter.forwards.update(forwards)
-                meter.prepared |= prepared
+                meter.backends[backend] = None
                 meter.notes.update(dict.fromkeys(result.notes))
                 if asker.query.record.needs_gradient and asker.query.target is not None:
                     meter.backwards.add(first + part.group.targets.index(asker.query.target))
@@ -91,6 +94,12 @@ def bill(meters: Sequence[Meter]) -> Mapping[str, Any]:
         "forward_passes": len(set().union(*(meter.forwards for meter in meters))),
         "backward_passes": len(set().union(*(meter.backwards for meter in meters))),
         "back_offs": sum(meter.back_offs for meter in meters),
-        "backend": "torch, prepared copy" if any(meter.prepared for meter in meters) else "torch",
+        "backend": _backend({name for meter in meters for name in meter.backends}),
         "notes": tuple(dict.fromkeys(note for meter in meters for note in meter.notes)),
     }
+
+
+def _backend(names: set[str]) -> str:
+    """Returns in words what passes ran on; a few passes on the network itself come before every copy's."""
+    others = sorted(names - {TORCH})
+    return "; ".join(others) if others else TORCH

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ..core import tree
 from ..core.query import DEFAULT_LAYER
 from ..core.targets import Unit
+from ..models.content import checksum
 from ..models.model import Memo, Model, call
-from ..models.prepared import PreparationFailed, can_prepare, checksum, foldable_pairs, prepare
+from ..models.prepared import PreparationFailed, can_prepare, foldable_pairs, prepare
 from .events import Note
 from .options import Options
 from .passes import PassRequest, PassResult, lead_shape, run_pass
@@ -68,6 +69,12 @@ class Copies:
             return own
         return copy.network, copy.state
 
+    def checksum(self) -> int:
+        """Returns the checksum of the network's content, taken once a run."""
+        if self.checked is None:
+            self.checked = checksum(self.model.module)
+        return self.checked
+
     def _worthwhile(self, lot: Lot) -> bool:
         if self.options.prepared == "never" or self.options.autocast is not None or self.memo.dependent:
             return False
@@ -94,17 +101,14 @@ class Copies:
             self.reason = can_prepare(self.model.module) or ""
         if self.reason:
             return Copy(0, None, self.reason)
-        if self.checked is None:
-            self.checked = checksum(self.model.module)
         known: Copy | None = self.memo.copies.get(keep)
-        if known is None or known.checksum != self.checked:
+        if known is None or known.checksum != self.checksum():
             known = self._make(keep, request, state)
             self.memo.copies[keep] = known
         return known
 
     def _make(self, keep: frozenset[str], request: PassRequest, own: ModelState) -> Copy:
         """Returns a copy that runs: channels last, or in the usual layout where the network cannot do with it."""
-        assert self.checked is not None
 
         def once(network: nn.Module) -> object:
             return call(network, tree.map_leaves(_copied, request.inputs))
@@ -124,10 +128,10 @@ class Copies:
                 except Exception as error:
                     reason = f"the copy fails: {error}"
                     continue
-                return Copy(self.checked, network, state=state)
+                return Copy(self.checksum(), network, state=state)
         except PreparationFailed as error:
             reason = reason or str(error)
-        return Copy(self.checked, None, reason)
+        return Copy(self.checksum(), None, reason)
 
     def _prove(self, copy: Copy, key: LotKey, request: PassRequest, state: ModelState) -> None:
         """Compares every recorded quantity on one row; a copy that differs anywhere is dropped."""

@@ -19,6 +19,7 @@ from .meter import Meter, Meters
 from .options import Options
 from .prepared import Copies
 from .rounds import Asker, group_queries, pack, verify_sharing
+from .runtimes import Runtimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,12 @@ class Engine:
     options: Options = field(default_factory=Options)
     meters: Meters = field(default_factory=Meters)
     copies: Copies = field(init=False)
+    runtimes: Runtimes = field(init=False)
     modules: tuple[nn.Module, ...] = ()
 
     def __post_init__(self) -> None:
         self.copies = Copies(self.model, self.model.memo, self.options)
+        self.runtimes = Runtimes(self.model, self.model.memo, self.options, self.copies)
 
     def run(
         self,
@@ -174,7 +177,17 @@ class Engine:
             quiet_modes(device, self.options.autocast),
             random_state(device),
         ):
-            answering = Answering(model, memo, self.options, self.meters, self.copies, state, self.meters.rounds, total)
+            answering = Answering(
+                model,
+                memo,
+                self.options,
+                self.meters,
+                self.copies,
+                self.runtimes,
+                state,
+                number=self.meters.rounds,
+                total=total,
+            )
             for lot in pack(groups):
                 answering.answer(lot)
 

@@ -32,9 +32,10 @@ class AblationCam(LayerMethod):
     layer, reshape, relu, channels, neurons, combine: as for every class activation method. augment is refused.
 
     Where pooling and a linear head follow the layer, which arithmetic proves, S without A_k is known without any
-    pass: S - w_k pool(A_k). Elsewhere each channel is a pass, in which the layer's output is exchanged; channels that
-    are zero already cost none. `diagnostics["closed_form"]` says which it was. With a score below zero the shares
-    change their sign; they are taken of its magnitude.
+    pass: S - w_k pool(A_k). Elsewhere each channel is a row that enters at the layer, and runs what follows it; where
+    the network cannot be cut there, it runs the whole. Channels that are zero already cost none.
+    `diagnostics["closed_form"]` and `["notes"]` say which it was. With a score below zero the shares change their
+    sign; they are taken of its magnitude.
 
     Differences: the paper divides by S, so that a negative score turns the map round; here by |S|. pytorch-grad-cam
     ablates to zero only where a layer's smallest value is zero, and elsewhere to a number far below all others.
@@ -79,7 +80,7 @@ class AblationCam(LayerMethod):
                 found = yield from ask(scores(_ablated(case, one, self.reshape, which), one.view.target))
                 without = one.view.score[0].to("cpu", torch.float64).expand(one.whole.shape[1]).clone()
                 without[_real_channels(one, which)] = found
-                note = f"Each of {len(which)} channels took a pass of the whole network: no pooled linear head follows."
+                note = f"Each of {len(which)} channels took a row entering at the layer: no pooled linear head follows."
                 how: Mapping[str, Any] = {"closed_form": False, "channels_run": len(which), "notes": (note,)}
             else:
                 how = {"closed_form": True, "channels_run": 0}

@@ -32,7 +32,8 @@ class Memo:
     lock: one thread at a time. default_layers: what a class activation map uses, and why, by the shape of an
     input's row: on a small picture an earlier layer is the last with places. calls: how often each layer was
     called in a complete pass. dependent: True if rows of a batch influence each other, None if
-    not known yet. batches, copies: what the engine keeps about batch sizes and prepared copies, and `outline` about
+    not known yet. batches, copies, runtimes: what the engine keeps about batch sizes, prepared copies and other
+    runtimes, and `outline` about
     where the network holds its state. interceptable: that outline's fingerprint, and why backward rules cannot see
     into the network.
     """
@@ -44,6 +45,7 @@ class Memo:
     dependent: bool | None = None
     batches: dict[Any, Any] = field(default_factory=dict)
     copies: dict[Any, Any] = field(default_factory=dict)
+    runtimes: dict[Any, Any] = field(default_factory=dict)
     outline: Any = None
     interceptable: tuple[int, str | None] | None = None
 
@@ -51,7 +53,7 @@ class Memo:
         """Drops what belongs to an earlier structure of the network."""
         self.structure = structure
         self.dependent = None
-        for known in (self.default_layers, self.calls, self.batches, self.copies):
+        for known in (self.default_layers, self.calls, self.batches, self.copies, self.runtimes):
             known.clear()
 
 

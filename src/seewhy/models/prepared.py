@@ -7,13 +7,13 @@ a copy proves it against the model first; here only what follows from the formul
 from __future__ import annotations
 
 import copy
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .content import named_tensors
 from .folding import (
     CONVOLUTIONS,
     Pair,
@@ -24,56 +24,38 @@ from .folding import (
 )
 from .machine import available_bytes
 
-__all__ = ["Pair", "PreparationFailed", "can_prepare", "checksum", "foldable_pairs", "prepare"]
+__all__ = ["Pair", "PreparationFailed", "can_copy", "can_prepare", "foldable_pairs", "prepare"]
 
 MEMORY_SHARE = 0.25  # of the available memory, that the parameters and buffers of one copy may take
 
-_MODULE_STATE = frozenset(vars(nn.Module()))
 _PLAIN_TENSORS = (Tensor, nn.Parameter, getattr(nn, "Buffer", Tensor))  # torch 2.5 brought nn.Buffer
 _CHANNELS_LAST = (nn.Conv2d, nn.ConvTranspose2d)
-_SCALARS = (bool, int, float, complex, str, bytes, type(None), torch.dtype)
-
-
-def checksum(module: nn.Module) -> int:
-    """Returns a 32-bit checksum of everything that decides what the module computes.
-
-    Covered are the bytes of all parameters, buffers and tensors kept as attributes (so edits through `.data`,
-    which bump no version counter, are noticed), names, types, dtypes, shapes, train/eval flags, what is
-    shared with what, whether there are hooks, and attributes that are numbers or text, such as `eps` or
-    `stride`. Not covered: `requires_grad`, gradients, memory layout. About 10 ms for 18 MB on a CPU.
-    """
-    state = 0
-    first: dict[int, int] = {}
-    for name, part in module.named_modules(remove_duplicate=False):
-        again = id(part) in first
-        place = first.setdefault(id(part), len(first))
-        state = zlib.crc32(repr((name, place, "" if again else _description(part))).encode(), state)
-        for key, tensor in () if again else _named_tensors(part):
-            known = id(tensor) in first
-            place = first.setdefault(id(tensor), len(first))
-            # Strides are left out: the same values in another layout compute the same.
-            shape = None if nn.parameter.is_lazy(tensor) else tuple(tensor.shape)
-            state = zlib.crc32(repr((key, place, tensor.dtype, shape, tensor.device)).encode(), state)
-            for block in () if known else _blocks(tensor):
-                state = zlib.crc32(block, state)
-    return state
 
 
 def can_prepare(module: nn.Module) -> str | None:
     """Returns why no prepared copy of this module should be tried, or None where one may be.
 
-    The answer costs no pass. A copy needs plain modules (not scripted, compiled, quantised, hooked or lazy,
-    no `forward` patched into an instance), plain dense tensors on the CPU, at least one convolution, and a
-    size of at most a quarter of the memory now available. A reason completes "no prepared copy because ...".
+    The answer costs no pass. Beside what `can_copy` asks for, a copy repays itself only where a convolution is.
+    A reason completes "no prepared copy because ...".
+    """
+    reason = can_copy(module)
+    if reason is None and not any(isinstance(part, (*CONVOLUTIONS, *_CHANNELS_LAST)) for part in module.modules()):
+        return "it has no convolution module"
+    return reason
+
+
+def can_copy(module: nn.Module) -> str | None:
+    """Returns why no copy of this module may stand for it in passes, or None where one may.
+
+    A copy needs plain modules (not scripted, compiled, quantised, hooked or lazy, no `forward` patched into an
+    instance), plain dense tensors on the CPU, and a size of at most a quarter of the memory now available.
     """
     parts = list(module.modules())
     reasons = (reason for part in parts if (reason := _module_reason(part)))
-    tensors = {id(item): item for part in parts for _, item in _named_tensors(part)}.values()
+    tensors = {id(item): item for part in parts for _, item in named_tensors(part)}.values()
     reason = next(reasons, None) or next((found for item in tensors if (found := _tensor_reason(item))), None)
     if reason is not None:
         return reason
-    if not any(isinstance(part, (*CONVOLUTIONS, *_CHANNELS_LAST)) for part in parts):
-        return "it has no convolution module"
     size = sum(item.numel() * item.element_size() for item in tensors)
     available = available_bytes()
     if available is not None and size > MEMORY_SHARE * available:
@@ -164,38 +146,6 @@ def _folded(twin: nn.Module, pair: Pair) -> bool:
     return True
 
 
-def _named_tensors(part: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for held in (part._parameters, part._buffers, vars(part)):
-        for key, value in held.items():
-            if isinstance(value, Tensor):
-                yield key, value
-
-
-def _description(part: nn.Module) -> tuple[object, ...]:
-    state = ((key, value) for key, value in vars(part).items() if key not in _MODULE_STATE)
-    plain = [(key, value) for key, value in state if _is_plain(value)]
-    return type(part).__module__, type(part).__qualname__, part.training, has_hooks(part), plain
-
-
-def _is_plain(value: object) -> bool:
-    flat = value if isinstance(value, (tuple, list)) else (value,)
-    return all(isinstance(item, _SCALARS) for item in flat)
-
-
-def _blocks(tensor: Tensor) -> Iterator[Any]:
-    """Yields the tensor's content as objects with the buffer interface; nothing where there is no content."""
-    if nn.parameter.is_lazy(tensor) or tensor.is_meta or not tensor.numel():
-        return
-    flat = tensor.detach()
-    if flat.is_quantized:
-        yield str((flat.qscheme(), flat.dequantize().abs().max())).encode()
-        flat = flat.int_repr()
-    if flat.layout is not torch.strided:
-        flat = flat.to_dense()
-    flat = flat.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    yield flat.view(torch.uint8).numpy()
-
-
 def _module_reason(part: nn.Module) -> str | None:
     kind = type(part)
     if isinstance(part, torch.jit.ScriptModule):
@@ -204,7 +154,7 @@ def _module_reason(part: nn.Module) -> str | None:
         return "it is compiled"
     if "quantized" in kind.__module__:
         return f"it is quantised ({kind.__name__})"
-    if any(nn.parameter.is_lazy(item) for _, item in _named_tensors(part)):
+    if any(nn.parameter.is_lazy(item) for _, item in named_tensors(part)):
         return f"it is lazy: no pass has shaped it yet ({kind.__name__})"
     if has_hooks(part):
         return f"hooks are registered on it ({kind.__name__})"

@@ -1,0 +1,84 @@
+"""Copies of a network whose weights are shuffled from the top down: whose maps should not stay what they were."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from .layers import Layers
+from .model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A step of the cascade: what is shuffled by then, in words, and the parts of the network that this step adds."""
+
+    name: str
+    parts: tuple[str, ...]
+
+
+def stages(model: Model, layers: Layers) -> tuple[Stage, ...]:
+    """Returns the cascade from the top: the classifier, all down to the last block, and the whole network.
+
+    layers: the table of layers in the order of their calls. A part is what lies below a name up to its first number,
+    such as `blocks.3` or `layer4.1`; the last block is the last part with more than one layer of weights, beside the
+    classifier's. Small networks have fewer stages.
+    """
+    held = [name for name, module in model.module.named_modules() if name and module._parameters]
+    called = {row.name: place for place, row in enumerate(layers)}
+    parts: dict[str, list[str]] = {}
+    for name in sorted((name for name in held if name in called), key=called.__getitem__):
+        parts.setdefault(_part(name), []).append(name)
+    order = list(parts)[::-1]
+    if not order:
+        return ()
+    found = [Stage("classifier", (order[0],))]
+    block = next((place for place, name in enumerate(order) if place and len(parts[name]) > 1), None)
+    if block is not None and block < len(order) - 1:
+        found.append(Stage("last block", tuple(order[1 : block + 1])))
+    rest = tuple(order[sum(len(stage.parts) for stage in found) :])
+    return (*found, Stage("whole network", rest)) if rest else tuple(found)
+
+
+def twin(model: Model) -> Model:
+    """Returns the model with a copy of its network, whose weights may be shuffled."""
+    return replace(model, module=copy.deepcopy(model.module))
+
+
+def shuffle(model: Model, parts: Sequence[str], seed: int) -> None:
+    """Shuffles, in place, the numbers of every weight tensor below the named parts; statistics and buffers stay.
+
+    A tensor keeps its numbers and loses their order: its scale is right for the layer, and what was learned is gone.
+
+    Differences: Adebayo et al. draw new weights as before training, after which deep networks in evaluation mode answer
+    next to nothing at all.
+    """
+    modules = dict(model.module.named_modules())
+    with torch.no_grad():
+        for part in parts:
+            for name, parameter in modules[part].named_parameters():
+                _shuffle(parameter, f"{seed}/{part}.{name}")
+
+
+def _shuffle(parameter: nn.Parameter | Tensor, key: str) -> None:
+    digest = hashlib.blake2b(key.encode(), digest_size=7).digest()
+    generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest, "big"))
+    order = torch.randperm(parameter.numel(), generator=generator, device="cpu").to(parameter.device)
+    parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
+
+
+def _part(name: str) -> str:
+    """Returns the beginning of a module's name up to its first number, or its first word."""
+    words = name.split(".")
+    number = next((place for place, word in enumerate(words) if word.isdigit()), 0)
+    return ".".join(words[: number + 1])
+
+
+def words(found: Iterable[Stage]) -> str:
+    """Returns the names of some stages in one phrase."""
+    return ", ".join(stage.name for stage in found)

@@ -20,11 +20,14 @@ from .grad_cam_plus_plus import GradCamPlusPlus
 from .guided_backprop import GuidedBackprop
 from .guided_grad_cam import GuidedGradCam
 from .hires_cam import HiResCam
+from .igos import Igos
+from .igos_plus_plus import IgosPlusPlus
 from .input_x_gradient import InputXGradient
 from .integrated_gradients import IntegratedGradients
 from .kernel_shap import KernelShap
 from .layer_cam import LayerCam
 from .lime import Lime
+from .meaningful_perturbation import MeaningfulPerturbation
 from .occlusion import Occlusion
 from .rise import Rise
 from .saliency import Saliency
@@ -61,6 +64,9 @@ BUILT_IN: tuple[type[Method], ...] = (
     Rise,
     Lime,
     KernelShap,
+    MeaningfulPerturbation,
+    Igos,
+    IgosPlusPlus,
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import blackbox, completeness, family, memory, passes, sharing
+from . import blackbox, completeness, family, masks, memory, passes, sharing
 from .harness import QUICK, Effort
 from .report import load_now, provenance, show, write
 from .subject import load_subject
@@ -21,6 +21,7 @@ SECTIONS = {
     "sharing": sharing.measure,
     "family": family.measure,
     "blackbox": blackbox.measure,
+    "masks": masks.measure,
 }
 
 

@@ -14,7 +14,8 @@ import seewhy
 from seewhy.core.errors import InputError, InputTypeError, LayerError, SettingError, TargetError, UnknownNameError
 from seewhy.core.targets import Contrast, Difference
 from seewhy.engine import FlowDone, RoundStarted
-from seewhy.study.explain import explain_many, make_plan
+from seewhy.study.explain import explain_many
+from seewhy.study.plan import make_plan
 
 
 @pytest.fixture(scope="module")

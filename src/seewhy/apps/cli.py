@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from .._version import __version__
-from ..core.errors import SeewhyError, SettingError
+from ..core.errors import SeewhyError
 
 app = typer.Typer(
     name="seewhy",
@@ -64,7 +64,10 @@ def root(
 def explain(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Picture files.")],
     method: Annotated[
-        list[str] | None, typer.Option("-m", "--method", help="Method, repeatable; see `seewhy methods`.")
+        list[str] | None,
+        typer.Option(
+            "-m", "--method", help="Method, repeatable; see `seewhy methods`. `best` is the one with the best evidence."
+        ),
     ] = None,
     model: ModelSpec = None,
     checkpoint: Checkpoint = None,
@@ -80,6 +83,14 @@ def explain(
     no_contrast: Annotated[
         bool, typer.Option("--no-contrast", help="Leave out the map of why this class rather than its rival.")
     ] = False,
+    evidence: Annotated[
+        bool,
+        typer.Option("--evidence", help="Compare each map with chance, and say which one to trust. Takes longer."),
+    ] = False,
+    budget: Annotated[
+        int | None,
+        typer.Option("--budget", help="Forward passes that the evidence for a picture may take; 4000 if not given."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Output: .html, .png, .npz or .json; or a folder. Default: report.html."),
@@ -98,10 +109,63 @@ def explain(
         rather_than=rather_than,
         layer=layer,
         contrast=not no_contrast,
+        evidence=evidence or budget is not None,
+        budget=budget,
         output=output,
         seed=seed,
     )
     raise typer.Exit(explain_files(request, _loader(model, checkpoint, preprocess, device), console, stderr))
+
+
+@app.command()
+def evaluate(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Picture files and folders of them.")],
+    method: Annotated[
+        list[str] | None, typer.Option("-m", "--method", help="Method, repeatable; see `seewhy methods`.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="Metric, repeatable; insertion, deletion and their difference if not given."),
+    ] = None,
+    model: ModelSpec = None,
+    checkpoint: Checkpoint = None,
+    preprocess: Preprocess = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Class label or index; each picture's top class if not given.")
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option("--layer", help="Layer of the class activation maps, repeatable: each takes part at each."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of the results; a run that was stopped goes on there.")
+    ] = Path("evaluation"),
+    truth: Annotated[
+        Path | None,
+        typer.Option("--truth", help="JSON file of boxes, {file name: [[x0, y0, x1, y1]]}, for pointing-game etc."),
+    ] = None,
+    no_baselines: Annotated[
+        bool, typer.Option("--no-baselines", help="Leave out the maps that never saw the network.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of methods and metrics that draw samples.")] = 0,
+    device: Device = None,
+    debug: Debug = False,  # read by main, which sees every error
+) -> None:
+    """Compare methods on your pictures: a leaderboard with intervals, and what each method costs."""
+    from .evaluating import Request, evaluate_files
+
+    request = Request(
+        images=tuple(images),
+        methods=tuple(method or ()),
+        metrics=tuple(metric or ()),
+        layers=tuple(layer or ()),
+        target=target,
+        output=output,
+        seed=seed,
+        truth=truth,
+        baselines=not no_baselines,
+    )
+    raise typer.Exit(evaluate_files(request, _loader(model, checkpoint, preprocess, device), console, stderr))
 
 
 @app.command()
@@ -130,24 +194,21 @@ def layers(
         str | None,
         typer.Option("--image", help="Picture to trace the network with, where its input size is not known."),
     ] = None,
+    rank: Annotated[
+        list[str] | None,
+        typer.Option("--rank", help="Picture to rank layers on, repeatable: where Grad-CAM shows what counts."),
+    ] = None,
     device: Device = None,
     debug: Debug = False,  # read by main, which sees every error
 ) -> None:
     """List the model's layers, their output shapes, and the default layer of class activation maps."""
-    from ..models.images import open_picture
-    from ..study.layers import layers as list_layers
-    from .tables import layer_table
+    from .layering import rank_layers, show_layers
 
-    loaded = _loader(model, checkpoint, preprocess, device)()
-    x = None
-    if image is not None:
-        if loaded.preprocessing is None:
-            raise SettingError("--image needs a model with preprocessing; this one has none.")
-        x = loaded.preprocessing(open_picture(image))
-    found = list_layers(loaded, x)
-    console.print(layer_table(found))
-    chosen = f"{found.default}: {found.why}" if found.default else f"none: {found.why}"
-    console.print(f"* default layer of class activation maps: {chosen}", soft_wrap=True)
+    load = _loader(model, checkpoint, preprocess, device)
+    if rank:
+        rank_layers(load, rank, console)
+    else:
+        show_layers(load, image, console)
 
 
 def _loader(spec: str | None, checkpoint: Path | None, preprocess: str | None, device: str | None) -> Any:

@@ -15,7 +15,9 @@ from ..core.targets import Class, Difference
 from ..engine import Options
 from ..methods import find
 from ..models.model import Model
-from ..study.explain import Plan, explain_many, make_plan
+from ..study.evidence import EvidencePlan
+from ..study.explain import explain_many
+from ..study.plan import BEST, Plan, make_plan
 from ..study.targets import one_target
 from .progress import PassBar
 from .tables import print_summary
@@ -35,17 +37,26 @@ class Request:
     contrast: bool
     output: Path | None
     seed: int
+    evidence: bool = False
+    budget: int | None = None
+
+    @property
+    def proof(self) -> bool | EvidencePlan:
+        """How much evidence is asked for."""
+        return EvidencePlan(budget=self.budget) if self.budget is not None else self.evidence
 
 
 def explain_files(request: Request, load: Callable[[], Model], console: Console, stderr: Console) -> int:
     """Explains each picture, prints and writes what came out, and returns the exit code."""
     for name in request.methods:
-        find(name)
+        if name != BEST:
+            find(name)
+    proof = request.proof
     keeper = Keeper.of(request)
     model = load()
     failed = False
     with PassBar(console) as bar:
-        plan = _plan(request, model, Options(on_event=bar.on_event))
+        plan = _plan(request, model, Options(on_event=bar.on_event), proof)
         try:
             for image, result in explain_many(plan, request.images):
                 if isinstance(result, SeewhyError):
@@ -62,7 +73,7 @@ def explain_files(request: Request, load: Callable[[], Model], console: Console,
     return 1 if failed else 0
 
 
-def _plan(request: Request, model: Model, options: Options) -> Plan:
+def _plan(request: Request, model: Model, options: Options, proof: bool | EvidencePlan) -> Plan:
     targets: Any = [one_target(model, text) for text in request.targets] or None
     if request.rather_than is not None:
         other = one_target(model, request.rather_than)
@@ -77,6 +88,7 @@ def _plan(request: Request, model: Model, options: Options) -> Plan:
         contrast=request.contrast,
         seed=request.seed,
         options=options,
+        evidence=proof,
     )
 
 

@@ -8,9 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..core.evidence import Evidence
 from ..core.explanation import Explanation
 from ..core.method import Method
 from ..models.layers import Layers
+
+COLOURS = {"holds": "green", "weak": "yellow", "no better than chance": "red"}
 
 
 def method_table(methods: dict[str, type[Method]]) -> Table:
@@ -59,8 +62,21 @@ def summary(explanation: Explanation) -> Iterator[str]:
         for finding in explanation.findings.get(key, ()):
             if finding.level == "warning":
                 yield f"    [yellow]{escape(finding.text)}[/yellow]"
+    for words, evidence in explanation.evidence.items():
+        yield from _verdicts(words, evidence)
     for (method, target), error in explanation.errors.items():
         yield f"  [red]{method} for {escape(target)} failed: {escape(str(error))}[/red]"
+
+
+def _verdicts(words: str, evidence: Evidence) -> Iterator[str]:
+    """Yields what the evidence for one target says, the best map first."""
+    yield f"  [bold]Evidence for {escape(words)}:[/bold] {escape(evidence.summary)}"
+    for name in evidence.ranked:
+        found = evidence.maps[name]
+        yield f"    {escape(name)} [{COLOURS[found.verdict]}]{found.verdict}[/]: {escape(found.why)}"
+        if found.randomization.insensitive:
+            stages = ", ".join(found.randomization.insensitive)
+            yield f"      [yellow]The map stays the same when weights are shuffled: {escape(stages)}.[/yellow]"
 
 
 def print_summary(console: Console, explanation: Explanation) -> None:

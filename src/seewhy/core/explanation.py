@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from . import late
 from .attribution import Attribution
 from .errors import UnknownNameError, nearest
+from .evidence import Evidence
 from .targets import Target
 
 
@@ -59,7 +60,7 @@ class Explanation:
     errors: by the same keys, the error of each method that failed.
     findings: by the same keys, what to know about each map. titles: the methods' names in prose.
     families: the methods' families, such as "gradient". diagnosis: by target in words, sentences on what the
-        records together say.
+        records together say. evidence: by target in words, what the maps are worth, where that was asked for.
     """
 
     source: str
@@ -74,6 +75,7 @@ class Explanation:
     titles: Mapping[str, str] = field(default_factory=dict)
     families: Mapping[str, str] = field(default_factory=dict)
     diagnosis: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

@@ -21,7 +21,7 @@ from ..models.tracing import LayerProbe
 from ..models.views import View, open_view
 from .capture import Capture, StopForward, is_scripted, leaf_and_copy, missing
 from .guard import seed_generators
-from .scoring import Scorer
+from .scoring import Scorer, settled_kind
 
 CUTS = "a threshold, rounding, argmax, detach, torch.no_grad, re-entrant checkpointing, or quantised layers"
 
@@ -194,7 +194,8 @@ def _learn_calls(model: Model, plan: _Plan) -> None:
 def _collect(model: Model, plan: _Plan, output: Output | None, wrt: dict[str, Tensor], view: View) -> PassResult:
     request = plan.request
     tensors = _captured(model, plan)
-    scorer = Scorer(output, model.kind, tensors, request.count)
+    kind = None if output is None or output.scores is None else settled_kind(model, output.scores)
+    scorer = Scorer(output, kind, tensors, request.count)
     names = {asked: _real(model, plan, asked) for asked in plan.alias}
     keep = len(request.targets)
     scored = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..core import tree
-from ..models.kinds import OutputKind, convert, guess_kind
+from ..models.kinds import OutputKind, convert
 from .passes import PassResult
 from .rounds import Segment
 
@@ -18,7 +18,6 @@ def difference(own: PassResult, found: PassResult, kind: OutputKind | None) -> s
     mine, other = own.answer, found.answer
     if mine is None or other is None or mine.shape != other.shape:
         return "the converted network's scores have another shape"
-    kind = kind or guess_kind(mine)
     pairs = [("scores", mine, other, max(float(mine.abs().max()), 1e-30) if mine.numel() else 1.0)]
     if kind in ("logits", "multilabel-logits"):
         pairs.append(("probabilities", convert(mine, kind, "probability"), convert(other, kind, "probability"), 1.0))

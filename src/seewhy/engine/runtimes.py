@@ -33,7 +33,7 @@ from .passes import PassRequest, PassResult, Scored, run_pass
 from .prepared import REPAYS, Copies
 from .rounds import LotKey, Segment, Signature
 from .runtime_proof import difference, example, filled, spread
-from .scoring import Scorer
+from .scoring import Scorer, settled_kind
 
 if TYPE_CHECKING:
     from .chunks import Answering
@@ -272,7 +272,7 @@ class Runtimes:
             begin = time.perf_counter()
             run_on(runtime, self.model, request)
             seconds = (time.perf_counter() - begin) / runtime.rows
-            wrong = difference(own, found, self.model.kind)
+            wrong = difference(own, found, None if own.answer is None else settled_kind(self.model, own.answer))
         except Exception as error:
             wrong = f"the proof failed: {type(error).__name__}: {error}"
         if wrong:
@@ -318,7 +318,7 @@ def run_on(runtime: Runtime, model: Model, request: PassRequest) -> PassResult:
         raise RuntimeFailed(f"{type(error).__name__}: {error}") from error
     if not bool(torch.isfinite(scores).all()):
         raise NotFiniteError(f"scores on {runtime.name} are not finite")
-    scorer = Scorer(Output(scores, scores), model.kind, {}, request.count)
+    scorer = Scorer(Output(scores, scores), settled_kind(model, scores), {}, request.count)
     scored = [Scored(*scorer.score(targets)) for targets in request.targets]
     return PassResult(scored, {}, {}, scores if request.record.output else None, scores)
 

@@ -11,7 +11,25 @@ from torch import Tensor
 from ..core.errors import TargetError
 from ..core.targets import Class, Contrast, Difference, Function, Nearest, Of, Target, Top, Unit, with_sign
 from ..models.kinds import OutputKind, convert, guess_kind
+from ..models.model import Model
 from ..models.outputs import Output
+
+
+def settled_kind(model: Model, scores: Tensor) -> OutputKind | None:
+    """Returns the kind of the model's output: as given, or as the first pass told that could tell.
+
+    What one batch looks like must not decide for that batch alone: small logits may all lie between 0 and 1 in one and
+    not in the next.
+    """
+    if model.kind is not None:
+        return model.kind
+    selector = model.output if isinstance(model.output, (str, int, type(None))) else id(model.output)
+    known: OutputKind | None = model.memo.kinds.get(selector)
+    if known is None:
+        known = guess_kind(scores)
+        if known is not None:
+            model.memo.kinds[selector] = known
+    return known
 
 
 @dataclass(slots=True)

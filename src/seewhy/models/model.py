@@ -33,9 +33,8 @@ class Memo:
     input's row: on a small picture an earlier layer is the last with places. calls: how often each layer was
     called in a complete pass. dependent: True if rows of a batch influence each other, None if
     not known yet. batches, copies, runtimes: what the engine keeps about batch sizes, prepared copies and other
-    runtimes, and `outline` about
-    where the network holds its state. interceptable: that outline's fingerprint, and why backward rules cannot see
-    into the network.
+    runtimes, and `outline` about where the network holds its state. kinds: what its output turned out to be, by
+    selector. interceptable: that outline's fingerprint, and why backward rules cannot see into the network.
     """
 
     structure: int = 0
@@ -46,6 +45,7 @@ class Memo:
     batches: dict[Any, Any] = field(default_factory=dict)
     copies: dict[Any, Any] = field(default_factory=dict)
     runtimes: dict[Any, Any] = field(default_factory=dict)
+    kinds: dict[Any, Any] = field(default_factory=dict)
     outline: Any = None
     interceptable: tuple[int, str | None] | None = None
 
@@ -53,7 +53,7 @@ class Memo:
         """Drops what belongs to an earlier structure of the network."""
         self.structure = structure
         self.dependent = None
-        for known in (self.default_layers, self.calls, self.batches, self.copies, self.runtimes):
+        for known in (self.default_layers, self.calls, self.batches, self.copies, self.runtimes, self.kinds):
             known.clear()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from .layers import Layers
 from .model import Model
+
+_NUMBER = re.compile(r"(^|_)\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +32,15 @@ def stages(model: Model, layers: Layers) -> tuple[Stage, ...]:
     such as `blocks.3` or `layer4.1`; the last block is the last part with more than one layer of weights, beside the
     classifier's. Small networks have fewer stages.
     """
-    held = [name for name, module in model.module.named_modules() if name and module._parameters]
+    held = [
+        name for name, part in model.module.named_modules() if any(p is not None for p in part._parameters.values())
+    ]
+    if held == [""]:
+        return (Stage("classifier", ("",)),)  # all weights are the network's own
     called = {row.name: place for place, row in enumerate(layers)}
     parts: dict[str, list[str]] = {}
-    for name in sorted((name for name in held if name in called), key=called.__getitem__):
-        parts.setdefault(_part(name), []).append(name)
+    for name, part in _parts(sorted((name for name in held if name in called), key=called.__getitem__)).items():
+        parts.setdefault(part, []).append(name)
     order = list(parts)[::-1]
     if not order:
         return ()
@@ -72,13 +79,23 @@ def _shuffle(parameter: nn.Parameter | Tensor, key: str) -> None:
     parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
 
 
-def _part(name: str) -> str:
-    """Returns the beginning of a module's name up to its first number, or its first word."""
+def part_of(name: str) -> str:
+    """Returns the beginning of a module's name up to its first number, or its first word.
+
+    A number is a word such as `3` or `encoder_layer_3`.
+    """
     words = name.split(".")
-    number = next((place for place, word in enumerate(words) if word.isdigit()), 0)
+    number = next((place for place, word in enumerate(words) if _NUMBER.search(word)), 0)
     return ".".join(words[: number + 1])
 
 
-def words(found: Iterable[Stage]) -> str:
-    """Returns the names of some stages in one phrase."""
-    return ", ".join(stage.name for stage in found)
+def _parts(names: Sequence[str]) -> dict[str, str]:
+    """Returns the part of each module; what other parts lie below is none: its own modules stand alone.
+
+    Of a network inside another, `net.fc` must not stand for all of `net`.
+    """
+    found = {name: part_of(name) for name in names}
+    return {
+        name: name if any(other.startswith(f"{part}.") for other in found.values()) else part
+        for name, part in found.items()
+    }

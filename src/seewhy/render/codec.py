@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from ..core import targets
 from ..core.attribution import Attribution
 from ..core.errors import SeewhyError, SettingError
+from ..core.evidence import Evidence, MapEvidence, Randomization
 from ..core.explanation import Answer, Explanation, Finding, Prediction
 from ..core.geometry import Geometry
+from ..core.metric import Curve, Measurement
 from .wording import plain, shorten
 
 TAG = "!"
@@ -36,6 +38,11 @@ _RECORDS: dict[str, Callable[..., Any]] = {
         Finding,
         Attribution,
         Geometry,
+        Evidence,
+        MapEvidence,
+        Randomization,
+        Measurement,
+        Curve,
         targets.Top,
         targets.Class,
         targets.Difference,

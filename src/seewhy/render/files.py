@@ -45,8 +45,8 @@ def save_explanation(explanation: Explanation, path: str | Path) -> Path:
         raise SettingError(
             f"An explanation is saved as .html, .png, .npz or .json; given {str(path)!r}. Change the suffix."
         )
-    _check_folder(path)
-    return _write(path, form(explanation))
+    check_folder(path)
+    return write_whole(path, form(explanation))
 
 
 def save_report(explanations: Sequence[Explanation], path: str | Path) -> Path:
@@ -57,8 +57,8 @@ def save_report(explanations: Sequence[Explanation], path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise SettingError(f"A report is saved as .html; given {str(path)!r}. Change the suffix.")
-    _check_folder(path)
-    return _write(path, report_html(explanations).encode())
+    check_folder(path)
+    return write_whole(path, report_html(explanations).encode())
 
 
 def load_explanation(path: str | Path) -> Explanation:
@@ -168,7 +168,8 @@ _FORMS: dict[str, Callable[[Explanation], bytes]] = {
 }
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
+    """Raises SettingError where no file can be written under this path."""
     folder = path.parent
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
@@ -177,8 +178,8 @@ def _check_folder(path: Path) -> None:
         raise SettingError(f"{str(path)!r} is a folder. Give the name of a file.")
 
 
-def _write(path: Path, content: bytes) -> Path:
-    """Writes beside the target and renames: a reader, or a crash, never meets half a file."""
+def write_whole(path: Path, content: bytes) -> Path:
+    """Returns the path, its file written beside it and renamed: a reader, or a crash, never meets half a file."""
     target = Path(os.path.realpath(path))  # through a link, not over it
     part = target.parent / f".seewhy-{secrets.token_hex(8)}.part"
     try:

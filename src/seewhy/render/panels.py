@@ -21,6 +21,9 @@ from .pieces import sharp
 from .scales import Array, Scale, scale_for
 from .wording import error_text, method_facts, method_title, number, plain
 
+AGAINST = "evidence against"
+"""What stands below the map that is shown where a method found no evidence for the target."""
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
@@ -118,7 +121,7 @@ def _against(attribution: Attribution, counter: Tensor, ground: Ground) -> Panel
     """Returns the panel of the negative evidence, drawn as such: below zero."""
     negative = replace(attribution, values=-counter.abs(), counter=None, signed=True)
     panel = attribution_panels(negative, rows=(0,), grounds=(ground,))[0]
-    return replace(panel, title=f"{panel.title}: against", note="evidence against")
+    return replace(panel, title=f"{panel.title}: against", note=AGAINST)
 
 
 def attribution_panels(

@@ -16,10 +16,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..core.errors import SettingError
+from ..core.evidence import Evidence
 from ..core.explanation import Explanation
 from . import layers, overlay
+from .evidence import CLASSES, Block, block
 from .families import Question, family_words, question
-from .panels import Panel, answer_lines, explanation_panels, ground_of, panel_scales
+from .panels import AGAINST, Panel, answer_lines, explanation_panels, ground_of, panel_scales
 from .scales import Scale
 from .wording import plain, provenance_facts
 
@@ -70,6 +72,7 @@ class Card:
     ratio: float = 1.5
     crisp: bool = False
     tip: str = ""
+    verdict: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class Tab:
     why: str
     diagnosis: tuple[str, ...]
     groups: tuple[Group, ...]
+    evidence: Block | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +207,22 @@ def _tab(explanation: Explanation, name: str, cards: Sequence[Card]) -> Tab:
     # Panels name their target as it can be shown; the record's own name may hold signs that cannot.
     given = next((words for words in explanation.targets if plain(words) == name), name)
     asked = question(name, explanation.targets.get(given))
+    evidence = explanation.evidence.get(given)
+    if evidence is not None:
+        cards = [_judged(card, evidence) for card in cards]
     groups = tuple(
         _group(family, tuple(members), asked) for family, members in groupby(cards, lambda card: card.panel.family)
     )
-    return Tab(name, asked.heading, tuple(map(plain, explanation.diagnosis.get(given, ()))), groups)
+    shown = None if evidence is None else block(evidence, explanation.titles)
+    return Tab(name, asked.heading, tuple(map(plain, explanation.diagnosis.get(given, ()))), groups, shown)
+
+
+def _judged(card: Card, evidence: Evidence) -> Card:
+    """Returns the card with the verdict on its map."""
+    found = evidence.maps.get(card.panel.method)
+    if found is None or card.layer is None or card.panel.note == AGAINST:
+        return card
+    return replace(card, verdict=(found.verdict, CLASSES[found.verdict], plain(found.why)))
 
 
 def _group(family: str, cards: tuple[Card, ...], asked: Question) -> Group:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.explanation import Explanation
 from ..core.late import bind
+from ..core.leaderboard import Leaderboard
 from .attribute import attribute
 from .layers import layers
 
@@ -17,11 +18,21 @@ def bind_all() -> None:
     bind("layers", layers)
     for name in ("plot_attribution", "plot_explanation", "save_explanation", "explanation_html"):
         bind(name, _rendered(name))
+    for name in ("plot_evidence", "save_evidence"):
+        bind(name, _rendered(name))
+    for name in ("plot_leaderboard", "save_leaderboard", "leaderboard_html"):
+        bind(name, _rendered(name))
 
 
 def load_explanation(path: str | Path) -> Explanation:
     """Returns the explanation that `Explanation.save` wrote to an .npz or .json file."""
     loaded: Explanation = _rendered("load_explanation")(path)
+    return loaded
+
+
+def load_leaderboard(path: str | Path) -> Leaderboard:
+    """Returns the leaderboard that `Leaderboard.save` wrote to a .json file."""
+    loaded: Leaderboard = _rendered("load_leaderboard")(path)
     return loaded
 
 

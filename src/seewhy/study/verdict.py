@@ -1,0 +1,70 @@
+"""Verdicts: what a score at the deletion and insertion test says, beside random maps and edges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import pstdev
+
+from ..core.evidence import MapEvidence, Verdict
+
+LEVEL = 0.025
+"""A map is better than chance if at most this share of random maps, itself counted among them, scores as high."""
+MARGIN = 0.5
+"""By how many standard deviations of the random maps' scores a map must beat the edges to hold."""
+
+
+def judge(score: float, chance: Sequence[float], edges: float, rounding: float = 0.0) -> tuple[Verdict, str]:
+    """Returns the verdict on a map's score, insertion minus deletion, and the reason in one sentence.
+
+    "no better than chance": more than 2.5 % of random maps score as high (the map counted among them, as in a
+    permutation test). "weak": better than chance, and not clearly better than edges that never saw the network: less
+    than half a standard deviation of the random scores above them. "holds": all else.
+    rounding: differences up to this are none.
+    """
+    drawn = len(chance)
+    above = sum(other >= score - rounding for other in chance)
+    given = f"Insertion minus deletion is {number(score)}"
+    if (above + 1) / (drawn + 1) > LEVEL:
+        count = "all" if above == drawn else f"{above} of"
+        verb = "scores" if above == 1 else "score"
+        return "no better than chance", f"{given}; {count} {drawn} random maps {verb} as high or higher."
+    beaten = f"above all {drawn} random maps" if not above else f"above {drawn - above} of {drawn} random maps"
+    if score <= edges + MARGIN * pstdev(chance) + rounding:
+        return "weak", (
+            f"{given}, {beaten}, but not clearly above a plain edge detector, which never saw the network "
+            f"({number(edges)})."
+        )
+    return "holds", f"{given}, {beaten} and above a plain edge detector ({number(edges)})."
+
+
+def summarise(titles: Mapping[str, str], maps: Mapping[str, MapEvidence], edges: float) -> tuple[str | None, str]:
+    """Returns the method whose map to trust, None where none holds, and what to think of them all, in words."""
+    holding = [name for name, found in maps.items() if found.verdict == "holds"]
+    sane = [name for name in holding if not maps[name].randomization.insensitive]
+    counts = f"{len(holding)} of {len(maps)} maps {'holds' if len(holding) == 1 else 'hold'}"
+    if len(maps) == 1:
+        counts = "The map holds"
+    if sane:
+        best = max(sane, key=lambda name: maps[name].score)
+        numbers = f"insertion minus deletion {number(maps[best].score)}, a plain edge detector {number(edges)}."
+        return best, f"{counts}: {numbers}" if len(maps) == 1 else f"{counts}. Trust {titles[best]} most: {numbers}"
+    if holding:
+        ending = "it hardly depends" if len(holding) == 1 else "they hardly depend"
+        advice = "do not trust it" if len(holding) == 1 else "trust none of them"
+        return None, f"{counts}, but {ending} on what the network has learned: {advice}."
+    weak = [name for name, found in maps.items() if found.verdict == "weak"]
+    if len(maps) == 1:
+        return None, (
+            "The map is better than chance, but not clearly better than edges."
+            if weak
+            else "The map is no better than chance at showing what the answer rests on."
+        )
+    if weak:
+        names = ", ".join(titles[name] for name in weak)
+        return None, f"No map holds. Better than chance, but not clearly better than edges: {names}."
+    return None, "No map is better than chance at showing what the answer rests on."
+
+
+def number(value: float) -> str:
+    """Returns a number with two digits and a real minus sign, which zero has not."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")

@@ -94,3 +94,14 @@ def concatenate(parts: Sequence[Inputs]) -> Inputs:
 def signature(node: Inputs) -> tuple[tuple[str, tuple[int, ...], str], ...]:
     """Returns paths, row shapes and dtypes: rows with equal signatures can stand in one batch."""
     return tuple((path, tuple(t.shape[1:]), str(t.dtype)) for path, t in leaves(node).items())
+
+
+def constants(node: Inputs, path: str = "") -> tuple[tuple[str, str], ...]:
+    """Returns paths and texts of all values that are no tensors: rows that differ in them cannot stand in one batch."""
+    if isinstance(node, Tensor):
+        return ()
+    children = _children(node)
+    if children is None:
+        return ((path, repr(node)),)
+    prefix = f"{path}." if path else ""
+    return tuple(found for name, value in children for found in constants(value, prefix + name))

@@ -149,7 +149,7 @@ class Answering:
             kinds = part.group.dissolve()
             for group in kinds:
                 rest = Segment(group, part.start, group.rows.count)
-                self.apart.append((LotKey.of(group, key.signature), rest))
+                self.apart.append((LotKey.of(group, key.signature, key.constants), rest))
             self.total += max(len(kinds) - 1, 0) * (part.group.rows.count - part.start)
             if not kinds:
                 part.group.fail(failure)

@@ -107,12 +107,13 @@ class LotKey:
     view: str | None
     record: Record
     targets: int
+    constants: tuple[tuple[str, str], ...] = ()
 
     @staticmethod
-    def of(group: Group, signature: Signature) -> LotKey:
-        """Returns the key of a group whose rows have this signature."""
+    def of(group: Group, signature: Signature, constants: tuple[tuple[str, str], ...] = ()) -> LotKey:
+        """Returns the key of a group whose rows have this signature, and these values that are no tensors."""
         rows = group.rows
-        return LotKey(signature, rows.leaves, rows.entry, group.view, group.record, len(group.targets))
+        return LotKey(signature, rows.leaves, rows.entry, group.view, group.record, len(group.targets), constants)
 
 
 @dataclass(slots=True)
@@ -144,11 +145,12 @@ def pack(groups: Sequence[Group]) -> list[Lot]:
     lots: dict[LotKey, Lot] = {}
     for group in groups:
         try:
-            signature = tree.signature(group.rows.build(slice(0, 1))) if group.rows.count else ()
+            first = group.rows.build(slice(0, 1)) if group.rows.count else ()
+            signature, constants = tree.signature(first), tree.constants(first)
         except Exception as error:
             group.fail(error)
             continue
-        key = LotKey.of(group, signature)
+        key = LotKey.of(group, signature, constants)
         lots.setdefault(key, Lot(key)).groups.append(group)
     return list(lots.values())
 

@@ -140,8 +140,10 @@ def _check_batch_axis(model: Model, x: Tensor) -> None:
 
 
 def content_id(row: tree.Inputs, model: Model) -> str:
-    """Returns an id made from one row's content and how pictures are preprocessed."""
+    """Returns an id made from one row's content, values that are no tensors too, and how pictures are preprocessed."""
     digest = hashlib.sha256(getattr(model.preprocessing, "key", "").encode())
+    for path, value in tree.constants(row):
+        digest.update(f"{path}:{value};".encode())
     for path, leaf in tree.leaves(row).items():
         digest.update(f"{path}:{leaf.dtype}:{tuple(leaf.shape)};".encode())
         raw = leaf.cpu().resolve_conj().resolve_neg().reshape(-1).contiguous()

@@ -77,6 +77,8 @@ def _verdicts(words: str, evidence: Evidence) -> Iterator[str]:
         if found.randomization.insensitive:
             stages = ", ".join(found.randomization.insensitive)
             yield f"      [yellow]The map stays the same when weights are shuffled: {escape(stages)}.[/yellow]"
+    for note in evidence.notes:
+        yield f"    [dim]{escape(note)}[/dim]"
 
 
 def print_summary(console: Console, explanation: Explanation) -> None:

@@ -30,7 +30,7 @@ class MapEvidence:
     """What was found about one map.
 
     score: insertion minus deletion. percentile: the share of random maps that score lower, from 0 to 1. why: the
-    verdict in one sentence.
+    verdict in one sentence. title: the method's name in prose.
     """
 
     score: float
@@ -40,6 +40,7 @@ class MapEvidence:
     insertion: Measurement
     deletion: Measurement
     randomization: Randomization = field(default_factory=Randomization)
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,8 @@ class KeptItems:
         self.container.clear()
         if isinstance(self.container, dict):
             half = len(items) // 2
-            self.container.update(zip(items[:half], items[half:], strict=True))
+            for key, value in zip(items[:half], items[half:], strict=True):  # a Counter's update would add
+                self.container[key] = value
         elif isinstance(self.container, set):
             self.container.update(items)
         else:

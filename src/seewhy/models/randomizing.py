@@ -37,10 +37,11 @@ def stages(model: Model, layers: Layers) -> tuple[Stage, ...]:
     ]
     if held == [""]:
         return (Stage("classifier", ("",)),)  # all weights are the network's own
-    called = {row.name: place for place, row in enumerate(layers)}
+    called = {row.name: place for place, row in enumerate(layers) if row.calls}
     parts: dict[str, list[str]] = {}
     for name, part in _parts(sorted((name for name in held if name in called), key=called.__getitem__)).items():
-        parts.setdefault(part, []).append(name)
+        if part:
+            parts.setdefault(part, []).append(name)
     order = list(parts)[::-1]
     if not order:
         return ()
@@ -54,7 +55,10 @@ def stages(model: Model, layers: Layers) -> tuple[Stage, ...]:
 
 def twin(model: Model) -> Model:
     """Returns the model with a copy of its network, whose weights may be shuffled."""
-    return replace(model, module=copy.deepcopy(model.module))
+    other = replace(model, module=copy.deepcopy(model.module))
+    other.refresh()
+    other.memo.dependent = model.memo.dependent  # whether rows depend on their company is no matter of weights
+    return other
 
 
 def shuffle(model: Model, parts: Sequence[str], seed: int) -> None:
@@ -90,12 +94,12 @@ def part_of(name: str) -> str:
 
 
 def _parts(names: Sequence[str]) -> dict[str, str]:
-    """Returns the part of each module; what other parts lie below is none: its own modules stand alone.
+    """Returns the part of each module. What has other parts below is none: its own modules stand alone.
 
-    Of a network inside another, `net.fc` must not stand for all of `net`.
+    Of a network inside another, `net.fc` must not stand for all of `net`. What such a container holds itself, a
+    position embedding, belongs to no part.
     """
     found = {name: part_of(name) for name in names}
-    return {
-        name: name if any(other.startswith(f"{part}.") for other in found.values()) else part
-        for name, part in found.items()
-    }
+    split = {part for part in found.values() if any(other.startswith(f"{part}.") for other in found.values())}
+    alone = {name: name for name in names if not any(other.startswith(f"{name}.") for other in names)}
+    return {name: alone.get(name, "") if part in split else part for name, part in found.items()}

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.evidence import Evidence, MapEvidence, Randomization
 from ..core.metric import Curve
-from .wording import plain
+from .wording import method_title, plain
 
 CLASSES = {"holds": "holds", "weak": "weak", "no better than chance": "chance"}
 _WIDTH, _HEIGHT = 300, 120  # of a chart, in its own units
 _STRIP = 200
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One method's row: its numbers in words, its place among random maps, and the path of its curves."""
+    """One method's row: its numbers in words, its place among random maps, and the path of its curves.
+
+    checks: each stage of shuffled weights, and whether the map stayed the same. unchecked: why there is none.
+    """
 
     method: str
     title: str
@@ -27,18 +31,19 @@ class Line:
     insertion: str
     deletion: str
     at: float
-    randomization: str
-    insensitive: bool
-    best: bool
-    paths: tuple[str, str]
+    checks: tuple[tuple[str, bool], ...]
+    unchecked: str
+    best: bool = False
+    paths: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """What the page says about the evidence for one target.
 
-    strip: where random maps, edges and zero stand, in units of the strip's width. chance: the paths of the random maps'
-    mean curves. agreement: rows of the matrix, with their names.
+    chance_at, edges_at: where random maps and edges stand, in units of the strip's width. ticks: scores at the bottom,
+    the middle and the top of the charts. chance: the paths of the random maps' mean curves. agreement: rows of the
+    matrix, with their names.
     """
 
     summary: str
@@ -46,7 +51,7 @@ class Block:
     chance_at: tuple[float, ...]
     edges_at: float
     edges: str
-    zero_at: float | None
+    ticks: tuple[str, str, str]
     chance: tuple[str, str]
     protocol: str
     notes: tuple[str, ...]
@@ -66,9 +71,14 @@ def block(evidence: Evidence, titles: Mapping[str, str]) -> Block:
     def place(score: float) -> float:
         return round(_STRIP * (0.03 + 0.94 * (score - low) / spread), 1)
 
+    shown = _Heights.of(evidence)
     lines = tuple(
-        _line(name, evidence.maps[name], titles, place(evidence.maps[name].score), name == evidence.trusted)
-        for name in evidence.ranked
+        replace(
+            _line(name, found, titles, place(found.score)),
+            best=name == evidence.trusted,
+            paths=(shown.path(found.deletion.curve), shown.path(found.insertion.curve)),
+        )
+        for name, found in ((name, evidence.maps[name]) for name in evidence.ranked)
     )
     return Block(
         summary=plain(evidence.summary),
@@ -76,8 +86,8 @@ def block(evidence: Evidence, titles: Mapping[str, str]) -> Block:
         chance_at=tuple(map(place, evidence.chance)),
         edges_at=place(evidence.edges),
         edges=number(evidence.edges),
-        zero_at=place(0.0) if low < 0 < high else None,
-        chance=(_path(evidence.chance_deletion), _path(evidence.chance_insertion)),
+        ticks=(number(shown.low), number((shown.low + shown.high) / 2), number(shown.high)),
+        chance=(shown.path(evidence.chance_deletion), shown.path(evidence.chance_insertion)),
         protocol=protocol(evidence),
         notes=tuple(map(plain, evidence.notes)),
         names=tuple(line.title for line in lines),
@@ -85,10 +95,10 @@ def block(evidence: Evidence, titles: Mapping[str, str]) -> Block:
     )
 
 
-def _line(name: str, found: MapEvidence, titles: Mapping[str, str], at: float, best: bool) -> Line:
+def _line(name: str, found: MapEvidence, titles: Mapping[str, str], at: float) -> Line:
     return Line(
         method=name,
-        title=plain(titles.get(name, name)),
+        title=plain(titles.get(name) or found.title or method_title(name)),
         verdict=found.verdict,
         css=CLASSES[found.verdict],
         why=plain(found.why),
@@ -96,18 +106,17 @@ def _line(name: str, found: MapEvidence, titles: Mapping[str, str], at: float, b
         insertion=number(found.insertion.value),
         deletion=number(found.deletion.value),
         at=at,
-        randomization=randomization_words(found.randomization),
-        insensitive=bool(found.randomization.insensitive),
-        best=best,
-        paths=(_path(found.deletion.curve), _path(found.insertion.curve)),
+        checks=checks(found.randomization),
+        unchecked=plain(found.randomization.skipped),
     )
 
 
-def randomization_words(found: Randomization) -> str:
-    """Returns what the randomisation check found, in words."""
-    if found.skipped:
-        return f"not checked: {plain(found.skipped)}"
-    return "; ".join(f"{plain(stage)} {number(likeness)}" for stage, likeness in found.correlations.items())
+def checks(found: Randomization) -> tuple[tuple[str, bool], ...]:
+    """Returns how much the map resembles itself at each stage of shuffled weights, and whether it stayed the same."""
+    return tuple(
+        (f"{plain(stage)} {number(likeness)}", stage in found.insensitive)
+        for stage, likeness in found.correlations.items()
+    )
 
 
 def protocol(evidence: Evidence) -> str:
@@ -115,7 +124,7 @@ def protocol(evidence: Evidence) -> str:
     known = evidence.protocol
     steps, chance = known.get("steps", "?"), known.get("chance", len(evidence.chance))
     of = {"probability": "the target's probability", "score": "the target's score"}.get(
-        str(known.get("of")), "the score"
+        str(known.get("score")), "the score"
     )
     return (
         f"Deletion removes the places of the map from the most to the least important, insertion adds them, {steps} "
@@ -135,15 +144,33 @@ def _agreement(evidence: Evidence, lines: Sequence[Line]) -> tuple[tuple[str, tu
     )
 
 
-def _path(curve: Curve | None) -> str:
-    """Returns a curve as an SVG path in a chart of 0 to 1, its scores clipped to that."""
-    if curve is None:
-        return ""
-    points = zip(curve.fractions.tolist(), curve.scores.tolist(), strict=True)
-    places = [f"{_WIDTH * x:.1f},{_HEIGHT * (1 - min(max(y, 0.0), 1.0)):.1f}" for x, y in points]
-    return "M" + " L".join(places)
+@dataclass(frozen=True, slots=True)
+class _Heights:
+    """What the charts go from and to: 0 to 1 where all scores lie there, else as far as they do."""
+
+    low: float
+    high: float
+
+    @staticmethod
+    def of(evidence: Evidence) -> _Heights:
+        curves = [curve for found in evidence.maps.values() for curve in (found.insertion.curve, found.deletion.curve)]
+        curves += [evidence.chance_insertion, evidence.chance_deletion]
+        scores = [score for curve in curves if curve is not None for score in curve.scores.tolist()]
+        low, high = min(scores, default=0.0), max(scores, default=1.0)
+        if low >= -_ROUNDING and high <= 1 + _ROUNDING:
+            return _Heights(0.0, 1.0)
+        return _Heights(low, high if high > low else low + 1)
+
+    def path(self, curve: Curve | None) -> str:
+        """Returns a curve as an SVG path in a chart of these heights."""
+        if curve is None:
+            return ""
+        shares = [(score - self.low) / (self.high - self.low) for score in curve.scores.tolist()]
+        points = zip(curve.fractions.tolist(), shares, strict=True)
+        places = [f"{_WIDTH * x:.1f},{_HEIGHT * (1 - min(max(y, 0.0), 1.0)):.1f}" for x, y in points]
+        return "M" + " L".join(places)
 
 
 def number(value: float | None) -> str:
-    """Returns a number with two digits and a real minus sign; a dash where there is none."""
-    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+    """Returns a number with two digits and a real minus sign, which zero has not; a dash where there is none."""
+    return "–" if value is None else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -15,6 +16,8 @@ from .evidence import number
 from .wording import method_title, plain
 
 SUFFIXES = (".png", ".svg", ".pdf")
+_LINE = 150
+"""Letters that the figure is wide."""
 _INK, _QUIET, _BEST, _EDGES = "#1a1f26", "#5b6672", "#2f66a3", "#9a2f1c"
 _COLOURS = {"holds": "#23744a", "weak": "#8a5a00", "no better than chance": "#9a2f1c"}
 
@@ -25,9 +28,12 @@ def plot_evidence(evidence: Evidence, titles: Mapping[str, str] | None = None) -
     titles: names to show, by method.
     """
     known = titles or {}
-    shown = {name: plain(known.get(name) or method_title(name)) for name in evidence.ranked}
+    shown = {
+        name: plain(known.get(name) or evidence.maps[name].title or method_title(name)) for name in evidence.ranked
+    }
     figure = Figure(figsize=(11, 2.6 + 0.3 * len(shown)), layout="constrained")
-    figure.suptitle(plain(evidence.summary), x=0.01, ha="left", fontsize=10, color=_INK)
+    summary = "\n".join(wrap(plain(evidence.summary), _LINE))
+    figure.suptitle(summary, x=0.01, ha="left", fontsize=10, color=_INK, parse_math=False)
     wide, left, right = figure.subplots(1, 3, width_ratios=(2.2, 1, 1))
     _scores(wide, evidence, shown)
     _curves(left, evidence, "insertion")
@@ -63,7 +69,7 @@ def _scores(axes: Axes, evidence: Evidence, shown: Mapping[str, str]) -> None:
         )
     axes.axvline(evidence.edges, color=_EDGES, linewidth=1.5, label="edges, which never saw the network")
     axes.plot([], [], "|", color=_QUIET, label="random maps")
-    axes.set_yticks(list(places), list(shown.values()), fontsize=8)
+    axes.set_yticks(list(places), list(shown.values()), fontsize=8, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel("insertion minus deletion", fontsize=8)
     axes.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)

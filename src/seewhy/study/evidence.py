@@ -90,16 +90,17 @@ class Exhibit:
 def gather(
     model: Model, exhibits: Sequence[Exhibit], plan: EvidencePlan, options: Options | None = None
 ) -> list[Evidence | BaseException]:
-    """Returns the evidence for each exhibit, or what kept it from being had; all of them share their rounds.
+    """Returns the evidence for each exhibit, or what kept it from being had; those of one picture share their rounds.
 
     Raises SettingError where the budget does not suffice.
     """
     options = options or Options()
     tests = [_Test(exhibit, plan.affordable(len(exhibit.maps))) for exhibit in exhibits]
     _scales(model, tests, options)
-    outcomes: dict[Any, Outcome] = dict(
-        Engine(model, settling(options, [test.purse for test in tests])).run(_flows(tests, plan.chance))
-    )
+    outcomes: dict[Any, Outcome] = {}
+    hearing = settling(options, [test.purse for test in tests])
+    for flows in _flows(tests, plan.chance):
+        outcomes |= Engine(model, hearing).run(flows)
     found = [_Scores.of({key[1:]: out for key, out in outcomes.items() if key[0] == n}) for n in range(len(tests))]
     good = [n for n, test in enumerate(tests) if found[n].usable(test.exhibit, plan.chance)]
     work = [(found[n].tested(tests[n].exhibit), plan.budget - tests[n].purse.rows) for n in good]
@@ -124,16 +125,15 @@ def _scale(exhibit: Exhibit) -> Flow[Of]:
     return found
 
 
-def _flows(tests: Sequence[_Test], chance: int) -> Iterator[tuple[Hashable, Flow[Measurement]]]:
-    """Yields all tests; a picture's random maps stand side by side for all its targets, which share their rows."""
+def _flows(tests: Sequence[_Test], chance: int) -> Iterator[list[tuple[Hashable, Flow[Measurement]]]]:
+    """Yields the tests of each picture: random maps stand side by side for all its targets, which share their rows."""
     cases: dict[str, list[int]] = {}
     for place, test in enumerate(tests):
         cases.setdefault(test.exhibit.case.id, []).append(place)
     for places in cases.values():
         drawn = tests[places[0]].drawn(chance)
-        for name in dict.fromkeys([*drawn, *(name for place in places for name in tests[place].exhibit.maps)]):
-            for place in places:
-                yield from tests[place].flows(place, name, drawn.get(name))
+        names = dict.fromkeys([*drawn, *(name for place in places for name in tests[place].exhibit.maps)])
+        yield [flow for name in names for place in places for flow in tests[place].flows(place, name, drawn.get(name))]
 
 
 @dataclass(slots=True)
@@ -230,7 +230,8 @@ def _evidence(plan: EvidencePlan, test: _Test, scores: _Scores, checks: Checks) 
         verdict, why = judge(score, chance, edges, ROUNDING * scores.size)
         check = checks.found.get(name, Randomization(skipped="not asked for"))
         percentile = sum(other < score for other in chance) / len(chance)
-        maps[name] = MapEvidence(score, percentile, verdict, why, scores.insertion[name], scores.deletion[name], check)
+        both = scores.insertion[name], scores.deletion[name]
+        maps[name] = MapEvidence(score, percentile, verdict, why, *both, check, titles[name])
     trusted, summary = summarise({name: titles[name] for name in tested}, maps, edges)
     return Evidence(
         maps=maps,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 INSENSITIVE = 0.9
 """Rank correlation from which a map counts as the same as before."""
+TRACING = 1
+"""Rows that it takes to find out in which order the layers are called."""
 CHECKED = ("classifier", "last block")
 
 
@@ -58,7 +60,7 @@ def randomization(
     if reason or not cascade:
         skipped = Randomization(skipped=reason or "the network has no weights to shuffle")
         return [Checks(dict.fromkeys(exhibit.maps, skipped)) for exhibit, _ in work]
-    checked = [_Checked(exhibit, _allowances(exhibit, left, len(cascade))) for exhibit, left in work]
+    checked = [_Checked(exhibit, _allowances(exhibit, left - TRACING, len(cascade))) for exhibit, left in work]
     for stage in cascade:
         shuffle(other, stage.parts, work[0][0].case.seed)
         _run(other, checked, stage.name, options)
@@ -73,7 +75,7 @@ class _Checked:
     allowances: Mapping[str, int]
     found: dict[str, dict[str, float]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    purse: Purse = field(default_factory=Purse)
+    purse: Purse = field(default_factory=lambda: Purse(TRACING))
 
     def heard(self, name: str, stage: str, outcome: Outcome) -> None:
         """Takes a method's map on the shuffled network, or why there is none."""

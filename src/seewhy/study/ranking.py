@@ -99,6 +99,8 @@ def rank_layers(
             failed[name] = str(error)
         else:
             totals[name] = Total({key: one.value.value for key, one in found.items()})
+    if not totals:
+        raise LayerError(f"No layer of this network could be ranked. At {names[0]!r}: {failed[names[0]]}")
     return LayerRanking(tuple(_ranked(totals, table)), len(cases), failed)
 
 

@@ -43,14 +43,16 @@ COLD = ", with conversion"
 
 def measure(subject: Subject, effort: Effort) -> Section:
     """Runs the section, with a cache of converted networks of its own."""
-    repeats = max(2, effort.repeats // 5)
     with _fresh_cache():
         x = chelsea(subject.model)
         passes, pass_goal = _passes(subject, x, effort)
-        methods, goals = _methods(subject, x, 1 if repeats == 2 else 3)
+        methods, goals = _methods(subject, x, max(1, effort.repeats // 20))
         seeds, seeds_goal = _seeds(subject, min(PHOTOS, len(subject.photos)))
         memory, memory_goal = _memory()
-    setting = f"EfficientNet-Lite0, scikit-image's cat; forward passes: {repeats} rounds of batches."
+    setting = (
+        f"EfficientNet-Lite0, scikit-image's cat; forward passes: {effort.repeats} rounds, methods: "
+        f"{max(1, effort.repeats // 20)}."
+    )
     return Section("blackbox", setting, [passes, methods, seeds, memory], [pass_goal, *goals, seeds_goal, memory_goal])
 
 

@@ -169,6 +169,64 @@ def evaluate(
 
 
 @app.command()
+def filters(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Picture files and folders of them.")],
+    layer: Annotated[str, typer.Option("--layer", help="The layer; `seewhy layers` lists them.")],
+    channel: Annotated[
+        list[int] | None, typer.Option("--channel", help="Channel number, repeatable; all if not given.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", help="Pictures kept for each channel, of the most and the least.")] = 9,
+    model: ModelSpec = None,
+    checkpoint: Checkpoint = None,
+    preprocess: Preprocess = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Sheet of the channels' maps on the first picture, .png.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Atlas to browse, .html. Default: filters.html.")
+    ] = None,
+    visualize: Annotated[
+        bool, typer.Option("--visualize", help="Make the image that drives each channel most, of at most 24: minutes.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the images that are made.")] = 0,
+    device: Device = None,
+    debug: Debug = False,  # read by main, which sees every error
+) -> None:
+    """Show what the channels of a layer answer to, over any number of pictures."""
+    from .filtering import Request, filter_files
+
+    request = Request(tuple(images), layer, tuple(channel or ()), top, sheet, output, visualize, seed)
+    raise typer.Exit(filter_files(request, _loader(model, checkpoint, preprocess, device), console, stderr))
+
+
+@app.command()
+def dream(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Picture file.")],
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="Layer whose answer is made stronger; chosen if not given.")
+    ] = None,
+    channel: Annotated[int | None, typer.Option("--channel", help="Only this channel of the layer.")] = None,
+    octaves: Annotated[int, typer.Option("--octaves", help="Sizes that the picture is changed at.")] = 4,
+    steps: Annotated[int, typer.Option("--steps", help="Steps at each size.")] = 10,
+    guide: Annotated[
+        str | None, typer.Option("--guide", help="Picture whose features are brought out instead.")
+    ] = None,
+    model: ModelSpec = None,
+    checkpoint: Checkpoint = None,
+    preprocess: Preprocess = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Output, .png or .jpg.")] = Path("dream.png"),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the shifts.")] = 0,
+    device: Device = None,
+    debug: Debug = False,  # read by main, which sees every error
+) -> None:
+    """Change a picture towards what a layer sees in it."""
+    from .dreaming import Request, dream_file
+
+    request = Request(image, layer, channel, octaves, steps, guide, output, seed)
+    raise typer.Exit(dream_file(request, _loader(model, checkpoint, preprocess, device), console))
+
+
+@app.command()
 def methods(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the whole table in Markdown.")] = False,
 ) -> None:

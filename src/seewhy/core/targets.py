@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+from torch import Tensor
+
 from .errors import SettingError
 
 Of: TypeAlias = Literal["score", "logit", "probability", "loss"]
@@ -131,15 +133,80 @@ def _check_strength(strength: object) -> None:
 class Unit:
     """A unit inside a layer: one channel, averaged over its map, or one position of it.
 
-    The forward pass stops behind that layer. `position` indexes the axes behind the channel axis (axis 1).
+    The forward pass stops behind that layer. `position` indexes the other axes of a row, in order. `axis` is where the
+    layer's output has its channels: 1, or -1 for tokens (N, T, C) and channels-last layers.
     """
 
     layer: str
     channel: int
     position: tuple[int, ...] | None = None
+    axis: Literal[1, -1] = 1
 
     def __post_init__(self) -> None:
         _check_index("channel", self.channel)
+        _check_axis(self.axis)
+
+
+def _check_axis(axis: object) -> None:
+    if axis not in (1, -1):
+        raise SettingError(f"axis must be 1 (channels first) or -1 (channels last); given {axis!r}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """A direction among a layer's channels: the dot product with `vector`, averaged over the map or at one position.
+
+    `vector` has one number a channel; `position` and `axis` are as in `Unit`.
+    """
+
+    layer: str
+    vector: tuple[float, ...]
+    position: tuple[int, ...] | None = None
+    axis: Literal[1, -1] = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.vector, tuple) or not self.vector:
+            raise SettingError(f"vector takes a tuple with one number for each channel; given {self.vector!r}.")
+        _check_axis(self.axis)
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """How strongly a layer responds at all: the mean of the squares of its values."""
+
+    layer: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Likeness:
+    """How much a layer's places resemble those of another input: the mean over places of the largest dot product.
+
+    guide: (P, C), that input's values at P places. Two are the same target only if they are the same object.
+    """
+
+    layer: str
+    guide: Tensor
+    axis: Literal[1, -1] = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.guide, Tensor) or self.guide.dim() != 2 or not self.guide.numel():
+            given = tuple(self.guide.shape) if isinstance(self.guide, Tensor) else type(self.guide).__name__
+            raise SettingError(f"guide must be a tensor (places, channels); given {given}.")
+        _check_axis(self.axis)
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """A weighted sum of targets: `parts` are pairs of a weight and a target that stands for itself."""
+
+    parts: tuple[tuple[float, Target], ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise SettingError("parts must hold at least one pair (weight, target); given none.")
+        for _, part in self.parts:
+            if isinstance(part, OPEN):
+                raise SettingError(f"Only targets that are known before the pass can be combined; given {part!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +226,25 @@ class Function:
             raise SettingError(f"Function takes a callable of one row's output; given {self.function!r}.")
 
 
-Target: TypeAlias = Top | Class | Difference | Contrast | Nearest | Unit | Function
+Inner: TypeAlias = Unit | Direction | Energy | Likeness
+"""Targets inside a layer: behind it nothing needs to run."""
+Target: TypeAlias = Top | Class | Difference | Contrast | Nearest | Inner | Combination | Function
 OPEN = (Top, Nearest)
 """Targets that stand for something else once a row's output is known."""
+
+
+def inner_layers(target: Target) -> frozenset[str]:
+    """Returns the layers that a target looks into."""
+    if isinstance(target, Combination):
+        return frozenset().union(*(inner_layers(part) for _, part in target.parts))
+    return frozenset({target.layer}) if isinstance(target, Inner) else frozenset()
+
+
+def is_inner(target: Target) -> bool:
+    """Returns True if a target is known once its layers are, so that the pass may stop behind them."""
+    if isinstance(target, Combination):
+        return all(is_inner(part) for _, part in target.parts)
+    return isinstance(target, Inner)
 
 
 def with_sign(target: Top, index: int, positive: bool) -> Class:
@@ -176,10 +259,8 @@ def describe(target: Target, labels: tuple[str, ...] | None = None) -> str:
         return labels[index] if labels is not None and index < len(labels) else f"class {index}"
 
     match target:
-        case Top(rank=0):
-            text = "top class"
         case Top(rank=rank):
-            text = f"top class {rank + 1}"
+            text = "top class" if rank == 0 else f"top class {rank + 1}"
         case Class(index=index, sign=sign):
             text = label(index) if sign == 1 else f"not {label(index)}"
         case Difference(index=index, other=other):
@@ -191,9 +272,17 @@ def describe(target: Target, labels: tuple[str, ...] | None = None) -> str:
             name = "top class" if index is None else label(index)
             which = "the strongest" if strongest else "its nearest"
             text = f"{name} rather than {which}" + ("" if count == 1 else f" {count}")
-        case Unit(layer=layer, channel=channel, position=position):
-            text = f"{layer} channel {channel}" + (f" at {position}" if position else "")
+        case _ if isinstance(target, Inner):
+            return _describe_inner(target)
+        case Combination(parts=parts):
+            return " + ".join(f"{weight:g} ({describe(part, labels)})" for weight, part in parts)
         case Function(name=name):
             return name
     of = getattr(target, "of", "score")
     return text if of == "score" else f"{text} ({of})"
+
+
+def _describe_inner(target: Inner) -> str:
+    what = f"channel {target.channel}" if isinstance(target, Unit) else type(target).__name__.lower()
+    position = getattr(target, "position", None)
+    return f"{target.layer} {what}" + (f" at {position}" if position else "")

@@ -14,7 +14,7 @@ from ..core import tree
 from ..core.errors import InputError, LayerError, NoGradientError, UnsupportedModelError
 from ..core.query import DEFAULT_LAYER, Head, Record
 from ..core.rows import ENTRY
-from ..core.targets import Target, Unit
+from ..core.targets import Target, inner_layers, is_inner
 from ..models.model import Model, call
 from ..models.outputs import Output, understand
 from ..models.tracing import LayerProbe
@@ -95,8 +95,8 @@ class _Plan:
 
     @staticmethod
     def of(model: Model, module: nn.Module, request: PassRequest) -> _Plan:
-        units = {t.layer for set_ in request.targets for t in set_ if isinstance(t, Unit)}
-        asked = {*request.record.layers, *units}
+        wanted = {t for set_ in request.targets for t in set_}
+        asked = {*request.record.layers}.union(*map(inner_layers, wanted))
         memo = model.memo
         alias = {name: name for name in asked}
         shape = lead_shape(tree.signature(request.inputs))
@@ -105,12 +105,7 @@ class _Plan:
         named = tuple(sorted({real for real in alias.values() if real != DEFAULT_LAYER}))
         probing = DEFAULT_LAYER in alias.values()
         record = request.record
-        needs_output = (
-            record.output
-            or record.head
-            or not request.targets
-            or any(not isinstance(t, Unit) for set_ in request.targets for t in set_)
-        )
+        needs_output = record.output or record.head or not request.targets or not all(map(is_inner, wanted))
         known = all(name in memo.calls for name in named)
         stop = {name: memo.calls[name] for name in named} if known and not needs_output and not probing else None
         probe = None

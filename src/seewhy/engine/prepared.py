@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..core import tree
 from ..core.query import DEFAULT_LAYER
-from ..core.targets import Unit
+from ..core.targets import inner_layers
 from ..models.content import checksum
 from ..models.model import Memo, Model, call
 from ..models.prepared import PreparationFailed, can_prepare, foldable_pairs, prepare
@@ -87,7 +87,7 @@ class Copies:
     def _kept(self, lot: Lot) -> frozenset[str] | None:
         """Returns the layers whose output must stay what it is; None if one of them is not known yet."""
         names = set(lot.key.record.layers)
-        names |= {t.layer for group in lot.groups for t in group.targets if isinstance(t, Unit)}
+        names = names.union(*(inner_layers(target) for group in lot.groups for target in group.targets))
         if DEFAULT_LAYER in names:
             known = self.memo.default_layers.get(lead_shape(lot.key.signature))
             if known is None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import NotFiniteError
-from ..core.targets import Function, Unit
+from ..core.targets import Function, inner_layers
 from ..models.machine import available_bytes
 from ..models.model import Memo, Model
 from ..models.outputs import Output, Selector
@@ -133,7 +133,7 @@ class Runtimes:
         options = self.options
         if options.backend == "torch" or not _is_plain(key):
             return False
-        if any(isinstance(target, Unit) for part in todo for target in part.group.targets):
+        if any(inner_layers(target) for part in todo for target in part.group.targets):
             return False
         return options.backend != "auto" or (options.batch_size is None and sum(map(len, todo)) >= REPAYS)
 

@@ -9,10 +9,23 @@ import torch
 from torch import Tensor
 
 from ..core.errors import TargetError
-from ..core.targets import Class, Contrast, Difference, Function, Nearest, Of, Target, Top, Unit, with_sign
+from ..core.targets import (
+    Class,
+    Combination,
+    Contrast,
+    Difference,
+    Function,
+    Inner,
+    Nearest,
+    Of,
+    Target,
+    Top,
+    with_sign,
+)
 from ..models.kinds import OutputKind, convert, guess_kind
 from ..models.model import Model
 from ..models.outputs import Output
+from .inner import inner
 
 
 def settled_kind(model: Model, scores: Tensor) -> OutputKind | None:
@@ -123,10 +136,12 @@ class Scorer:
                 matrix = self._matrix(of)
                 against = torch.stack([matrix[row, self._index(other, matrix)] for other in others]).mean()
                 return matrix[row, self._index(index, matrix)] - strength * against
-            case Unit():
-                return _unit(self.captured[target.layer][row], target)
             case Function():
                 return self._function(row, target)
+            case Combination(parts=parts):
+                return torch.stack([weight * self._one(row, part).reshape(()) for weight, part in parts]).sum()
+            case _ if isinstance(target, Inner):
+                return inner(self.captured[target.layer][row], target)
             case _:
                 raise TargetError(f"Expected a target; given {target!r}.")
 
@@ -157,22 +172,3 @@ class Scorer:
                 f"{target.name} returned {given}."
             )
         return value.reshape(())
-
-
-def _unit(activation: Tensor, target: Unit) -> Tensor:
-    """Scores one row's unit: activation (C, *places)."""
-    if activation.dim() < 1 or target.channel >= activation.shape[0]:
-        raise TargetError(
-            f"channel must be below {activation.shape[0] if activation.dim() else 0}, the number of channels of "
-            f"layer {target.layer!r} (output {tuple(activation.shape)} a row); given {target.channel}."
-        )
-    channel = activation[target.channel]
-    if target.position is None:
-        return channel.mean()
-    if len(target.position) != channel.dim() or any(
-        not 0 <= at < size for at, size in zip(target.position, channel.shape, strict=True)
-    ):
-        raise TargetError(
-            f"position must index a place in {tuple(channel.shape)} of layer {target.layer!r}; given {target.position}."
-        )
-    return channel[target.position]

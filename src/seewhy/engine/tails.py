@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core import tree
 from ..core.query import DEFAULT_LAYER
 from ..core.rows import ENTRY
-from ..core.targets import Unit
+from ..core.targets import inner_layers
 from ..models.model import Model, call
 from ..models.tails import CannotSplit, Cut, Diverged, Step, compared, record, replayed
 from .guard import seed_generators
@@ -183,7 +183,8 @@ def _unsuited(key: LotKey, todo: Sequence[Segment], answering: Answering) -> str
 
 def _seen(key: LotKey, todo: Sequence[Segment]) -> list[str]:
     """Returns the layers that are captured, which must be called even in front of the cut."""
-    return [*key.record.layers, *(t.layer for part in todo for t in part.group.targets if isinstance(t, Unit))]
+    targets = (target for part in todo for target in part.group.targets)
+    return [*key.record.layers, *(layer for target in targets for layer in inner_layers(target))]
 
 
 def _two_rows(request: PassRequest) -> PassRequest:

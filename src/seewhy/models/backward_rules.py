@@ -20,9 +20,9 @@ from .gate_watch import GateWatch
 from .rectifiers import Site, positive, site
 
 _DATA = Tensor.data.__get__  # type: ignore[attr-defined]
-Kind = Literal["guided", "deconvnet"]
+Kind = Literal["guided", "deconvnet", "redirected"]
 
-VIEWS: dict[str, Kind] = {"guided-backprop": "guided", "deconvnet": "deconvnet"}
+VIEWS: dict[str, Kind] = {"guided-backprop": "guided", "deconvnet": "deconvnet", "redirected": "redirected"}
 """Name of the view, as methods ask for it, to the kind of rule."""
 
 
@@ -33,6 +33,8 @@ class BackwardRule(TorchFunctionMode):
 
     * `"guided"` passes max(g, 0) * max(phi'(x), 0). For ReLU that is the paper's: g where x > 0 and g > 0.
     * `"deconvnet"` passes max(g, 0), whatever x was.
+    * `"redirected"` passes max(g, 0) in rows in which g phi'(x) is 0 everywhere, and is the plain gradient in others: a
+      layer that is off as a whole says what would turn it on.
 
     Changed are relu, relu6, hardtanh (any bounds), threshold, leaky_relu, prelu, rrelu (evaluation mode),
     elu, selu, celu, gelu (both forms), silu, mish, hardswish and softplus: as modules, functions, methods
@@ -61,17 +63,16 @@ class BackwardRule(TorchFunctionMode):
     activations is ours; so is max(phi', 0) for those that fall somewhere (SiLU, GELU, Mish, hardswish).
 
     References: Springenberg et al. 2015, Striving for Simplicity, arXiv:1412.6806; Zeiler and Fergus 2014,
-    Visualizing and Understanding Convolutional Networks, arXiv:1311.2901.
+    Visualizing and Understanding Convolutional Networks, arXiv:1311.2901; Olah, Mordvintsev, Schubert 2017, Feature
+    Visualization, Distill (redirected).
 
     Raises SettingError for another kind.
     """
 
     def __init__(self, kind: Kind) -> None:
-        if kind not in ("guided", "deconvnet"):
-            raise SettingError(
-                f"Expected the backward rule 'guided' or 'deconvnet', got {kind!r}."
-                + nearest(str(kind), ("guided", "deconvnet"))
-            )
+        if kind not in _RULES:
+            known = " or ".join(map(repr, _RULES))
+            raise SettingError(f"Expected the backward rule {known}, got {kind!r}." + nearest(str(kind), _RULES))
         super().__init__()
         self.kind: Kind = kind
         self.sites: dict[str, int] = {}
@@ -111,8 +112,7 @@ class BackwardRule(TorchFunctionMode):
             return out
         self.sites[found.name] = self.sites.get(found.name, 0) + 1
         x = found.x
-        rule = _Guided if self.kind == "guided" else _Deconvnet
-        out = rule.apply(x, found)
+        out = _RULES[self.kind].apply(x, found)
         self._watch.squashed(x, out, found.name)
         return out
 
@@ -134,18 +134,37 @@ class _Guided(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
-        (kept,) = ctx.saved_tensors
-        gradient = gradients[0]
-        if gradient is None:
+        if gradients[0] is None:
             return None, None
-        if gradient.dtype != kept.dtype:  # under autocast a result can be of another precision than the input
-            dtype = torch.promote_types(gradient.dtype, kept.dtype)
-            gradient, kept = gradient.to(dtype), kept.to(dtype)
+        gradient, kept = _one_dtype(gradients[0], *ctx.saved_tensors)
         if not ctx.rectifier.monotone:
             gradient = positive(gradient)
         passed = ctx.rectifier.slope(gradient, kept, ctx.settings, ctx.from_result)
         # a second buffer of this size costs more than the arithmetic
         return positive(passed) if torch.is_grad_enabled() else passed.clamp_min_(0), None
+
+
+class _Redirected(_Guided):
+    """An activation whose backward is g * phi', or max(g, 0) in rows where that is 0 everywhere."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
+        if gradients[0] is None:
+            return None, None
+        gradient, kept = _one_dtype(gradients[0], *ctx.saved_tensors)
+        passed = ctx.rectifier.slope(gradient, kept, ctx.settings, ctx.from_result)
+        if passed.dim() == 0:
+            return passed, None
+        off = ~passed.flatten(1).any(1) if passed.dim() > 1 else passed == 0
+        return torch.where(off.reshape(-1, *[1] * (passed.dim() - 1)), positive(gradient), passed), None
+
+
+def _one_dtype(gradient: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns both in one precision: under autocast a result can be of another than the input."""
+    if gradient.dtype == kept.dtype:
+        return gradient, kept
+    dtype = torch.promote_types(gradient.dtype, kept.dtype)
+    return gradient.to(dtype), kept.to(dtype)
 
 
 class _Deconvnet(torch.autograd.Function):
@@ -160,6 +179,13 @@ class _Deconvnet(torch.autograd.Function):
         return None if gradients[0] is None else positive(gradients[0]), None
 
 
+_RULES: dict[str, type[torch.autograd.Function]] = {
+    "guided": _Guided,
+    "deconvnet": _Deconvnet,
+    "redirected": _Redirected,
+}
+
+
 def _compute(ctx: Any, x: Tensor, call: Site) -> Tensor:
     ctx.set_materialize_grads(False)  # a gradient that is cut behind the activation must not become zeros
     out = call.compute(x)
@@ -170,7 +196,7 @@ def _compute(ctx: Any, x: Tensor, call: Site) -> Tensor:
 
 
 def view_context(name: str) -> BackwardRule:
-    """Returns the context for a view named `"guided-backprop"` or `"deconvnet"`.
+    """Returns the context for a view named `"guided-backprop"`, `"deconvnet"` or `"redirected"`.
 
     Raises SettingError for another name.
     """

@@ -11,7 +11,7 @@ from ..core.errors import SettingError, UnsupportedModelError, nearest
 from .backward_rules import BackwardRule, uninterceptable, view_context
 from .model import Memo
 
-VIEWS = ("guided-backprop", "deconvnet")
+VIEWS = ("guided-backprop", "deconvnet", "redirected")
 
 
 class View(Protocol):

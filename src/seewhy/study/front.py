@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ def bind_all() -> None:
         bind(name, _rendered(name))
     for name in ("plot_leaderboard", "save_leaderboard", "leaderboard_html"):
         bind(name, _rendered(name))
+    for name in ("plot_filters", "save_filters", "filters_html"):
+        bind(name, _rendered(name))
+    for name in ("plot_visualization", "plot_dream", "save_pictures"):
+        bind(name, _rendered(name, "visualization"))
 
 
 def load_explanation(path: str | Path) -> Explanation:
@@ -36,12 +41,11 @@ def load_leaderboard(path: str | Path) -> Leaderboard:
     return loaded
 
 
-def _rendered(name: str) -> Any:
+def _rendered(name: str, module: str = "") -> Any:
     """Returns a function that imports the renderer only when it is first needed: matplotlib is slow to import."""
 
     def call(*args: Any, **options: Any) -> Any:
-        from .. import render
-
-        return getattr(render, name)(*args, **options)
+        found = import_module(f"..render.{module}" if module else "..render", __package__)
+        return getattr(found, name)(*args, **options)
 
     return call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,25 @@ import torch
 from torch import Tensor
 
 from ..core.errors import TargetError
-from ..core.targets import Class, Contrast, Difference, Function, Nearest, Target, Top, Unit
+from ..core.targets import (
+    Class,
+    Combination,
+    Contrast,
+    Difference,
+    Direction,
+    Energy,
+    Function,
+    Likeness,
+    Nearest,
+    Target,
+    Top,
+    Unit,
+)
 from ..models.labels import find
 from ..models.model import Model
 
-RECORDS = (Top, Class, Difference, Contrast, Nearest, Unit, Function)
+RECORDS = (Top, Class, Difference, Contrast, Nearest, Function)
+LAYERED = (Unit, Direction, Energy, Likeness)
 
 
 def row_targets(model: Model, target: Any, rows: int) -> list[Target]:
@@ -38,8 +53,11 @@ def one_target(model: Model, target: Any) -> Target:
     """Returns the record of one target: None, an index, a label, a function, or a record."""
     if target is None:
         return Top()
-    if isinstance(target, Unit):
-        return Unit(model.layer_name(target.layer), target.channel, target.position)
+    if isinstance(target, LAYERED):
+        name = model.layer_name(target.layer)
+        return target if name == target.layer else replace(target, layer=name)
+    if isinstance(target, Combination):
+        return Combination(tuple((weight, one_target(model, part)) for weight, part in target.parts))
     if isinstance(target, RECORDS):
         return target
     if isinstance(target, str):

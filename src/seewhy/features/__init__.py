@@ -1,0 +1,6 @@
+"""What a unit responds to: features to name, and pictures drawn to excite them (mathematics only)."""
+
+from .ascent import EXERCISE, Ascent
+from .objectives import Channel, Direction, Feature, Logit, Neuron
+
+__all__ = ["EXERCISE", "Ascent", "Channel", "Direction", "Feature", "Logit", "Neuron"]

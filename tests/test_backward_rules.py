@@ -851,7 +851,10 @@ def scripted_relu(x: Tensor) -> Tensor:
 def test_names_of_views() -> None:
     assert view_context("guided-backprop").kind == "guided"
     assert view_context("deconvnet").kind == "deconvnet"
-    with pytest.raises(SettingError, match=r"'guided-backprop' or 'deconvnet', got 'guided-backprob'.*Did you mean"):
+    known = "'guided-backprop' or 'deconvnet' or 'redirected'"
+    with pytest.raises(SettingError, match=rf"{known}, got 'guided-backprob'.*Did you mean"):
         view_context("guided-backprob")
-    with pytest.raises(SettingError, match=r"'guided' or 'deconvnet', got 'guide'. Did you mean 'guided'"):
+    with pytest.raises(
+        SettingError, match=r"'guided' or 'deconvnet' or 'redirected', got 'guide'. Did you mean 'guided'"
+    ):
         BackwardRule("guide")  # type: ignore[arg-type]

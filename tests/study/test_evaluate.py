@@ -29,7 +29,6 @@ from seewhy.core.metric import Curve, Measurement, Metric, MetricInfo
 from seewhy.core.queries import scores
 from seewhy.core.query import ask
 from seewhy.metrics import Deletion, Insertion, PointingGame
-from seewhy.metrics.common import measurement, on_scale
 from seewhy.models.preprocess import Preprocessing
 from seewhy.ops.bootstrap import Total, interval
 from seewhy.render.leaderboard import leaderboard_page
@@ -500,26 +499,21 @@ def test_flows_side_by_side_share_rounds_and_fail_apart():
     assert stop.value.value["b"] == [7]
 
 
-def test_numbers_on_different_scales_are_said_to_be():
-    class Small(nn.Module):
-        def forward(self, x):
-            level = x.mean((1, 2, 3))
-            large = (level > 1.2) | (level == 0)
-            return torch.stack([0.3 + 0 * level, 0.2 + 3.0 * large], 1)  # 3.2 is no probability, 0.2 may be one
-
+@pytest.mark.parametrize("mixed", [True, False])
+def test_numbers_on_different_scales_are_said_to_be(mixed):
     @dataclass(frozen=True)
     class Own(Metric):
         info: ClassVar[MetricInfo] = _info("own")
 
         def flow(self, case, target, claim):
-            found, scored = yield from on_scale(target, "probability", lambda one: ask(scores(case.rows(), one)))
-            return measurement(self, float(found), scored, {})
+            (score,) = yield from ask(scores(case.rows(), target))
+            large = mixed and float(case.x[0].mean()) > 2
+            return Measurement("own", float(score), {"score": "score" if large else "probability"})
 
     x = torch.stack([torch.full((3, 8, 8), 1.0), torch.full((3, 8, 8), 4.0)])
-    asked = {"methods": ["occlusion"], "metrics": [Own()], "options": seewhy.Options(batch_size=1), "baselines": False}
-    assert any("output_kind" in note for note in evaluate(Small(), x, **asked).notes)
-    sure = evaluate(seewhy.wrap(Small(), output_kind="logits"), x, **asked)
-    assert not any("output_kind" in note for note in sure.notes)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    found = evaluate(network, x, methods=["occlusion"], metrics=[Own()], baselines=False)
+    assert any("output_kind" in note for note in found.notes) is mixed
 
 
 def test_csv_holds_every_digit(board, tmp_path):

@@ -210,9 +210,10 @@ def _lime(subject: Subject, x: Tensor) -> Tensor:
         found: NDArray[np.float32] = bare_forward(subject.network, batch).softmax(1).numpy()
         return found
 
-    explained = LimeImageExplainer(random_state=0).explain_instance(
-        image, predict, top_labels=1, num_samples=SAMPLES, segmentation_fn=lambda _: pieces, progress_bar=False
-    )
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        explained = LimeImageExplainer(random_state=0).explain_instance(
+            image, predict, top_labels=1, num_samples=SAMPLES, segmentation_fn=lambda _: pieces
+        )
     weights = dict(explained.local_exp[explained.top_labels[0]])
     return torch.tensor([[weights[int(piece)] for piece in row] for row in pieces])
 

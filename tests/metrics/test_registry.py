@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from seewhy.core import plugins
 from seewhy.core.errors import SettingError, UnknownNameError
 from seewhy.core.metric import Metric
 from seewhy.metrics import Deletion, all_metrics, broken_metrics, find, presets, registry
@@ -33,7 +34,7 @@ NAMES = [
 @pytest.fixture
 def points(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
     given: list[EntryPoint] = []
-    monkeypatch.setattr(registry, "entry_points", lambda group: given if group == "seewhy.metrics" else [])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: given if group == "seewhy.metrics" else [])
     registry.registered.cache_clear()
     yield given
     registry.registered.cache_clear()

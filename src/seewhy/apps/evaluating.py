@@ -10,7 +10,6 @@ from pathlib import Path
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..core.leaderboard import Failure, Leaderboard, Measure, Standing
@@ -22,6 +21,7 @@ from ..study.evaluate import RESULTS, Run, open_store, write
 from ..study.leaderboard import Entry
 from ..study.pictures import pictures_in
 from ..study.truth import Truth
+from .progress import picture_bar
 
 SHOWN_FAILURES = 10
 INTERRUPTED = 130
@@ -76,17 +76,7 @@ def _target(text: str) -> str | int:
 def _watched(run: Run, console: Console, stderr: Console, output: Path) -> Leaderboard:
     """Returns the leaderboard of all pictures, with a bar on the way; says how to go on where it is interrupted."""
     done: list[Entry | Failure] = []
-    with Progress(
-        TextColumn("evaluating"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("pictures"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
+    with picture_bar(console, "evaluating") as bar:
         task = bar.add_task("evaluating", total=len(run.pictures))
         try:
             for item in run.entries():

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..core.errors import SettingError
@@ -19,6 +18,7 @@ from ..render import save_filters
 from ..render.files import check_folder
 from ..study.filters import Survey
 from ..study.pictures import pictures_in
+from .progress import picture_bar
 
 SHOWN, SHOWN_FAILURES = 20, 10
 
@@ -66,17 +66,7 @@ def filter_files(request: Request, load: Callable[[], Model], console: Console, 
 
 def _watched(survey: Survey, console: Console, *, visualize: bool) -> Filters:
     """Returns what the layer answers to, with a bar on the way."""
-    with Progress(
-        TextColumn("filters"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("pictures"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
+    with picture_bar(console, "filters") as bar:
         task = bar.add_task("filters", total=len(survey.pictures))
         survey.on_picture = lambda _: bar.advance(task)
         return survey.finish(visualize=visualize)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..engine import BackedOff, ChunkDone, Event, RoundStarted
 
@@ -46,3 +46,18 @@ class PassBar:
                 self._progress.console.print(f"{rows} rows did not fit into memory; halving the batch.")
             case _:
                 pass
+
+
+def picture_bar(console: Console, what: str) -> Progress:
+    """Returns a bar that counts pictures. Nothing is drawn where the console is no terminal."""
+    return Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("pictures"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

@@ -14,6 +14,7 @@ from .targets import Target
 S = TypeVar("S")
 R = TypeVar("R")
 T = TypeVar("T")
+K = TypeVar("K")
 
 DEFAULT_LAYER = "<default>"
 """Stands for the layer that a class activation map uses when none is named; found inside the pass."""
@@ -133,9 +134,15 @@ def together(*flows: Flow[Any]) -> Flow[tuple[Any, ...]]:
                 results[place] = stop.value
         if not asked:
             return tuple(results)
-        several = {place: item if isinstance(item, tuple) else (item,) for place, item in asked.items()}
-        given = iter((yield tuple(query for queries in several.values() for query in queries)))
-        replies = {}
-        for place, queries in several.items():
-            own = tuple(next(given) for _ in queries)
-            replies[place] = own if isinstance(asked[place], tuple) else own[0]
+        replies = yield from ask_each(asked)
+
+
+def ask_each(asked: Mapping[K, Query[Any] | tuple[Query[Any], ...]]) -> Flow[dict[K, Any]]:
+    """Returns the reply to each one's query, or its replies to several, by who asked; one round answers all."""
+    several = {name: item if isinstance(item, tuple) else (item,) for name, item in asked.items()}
+    given = iter((yield tuple(query for queries in several.values() for query in queries)))
+    replies: dict[K, Any] = {}
+    for name, queries in several.items():
+        own = tuple(next(given) for _ in queries)
+        replies[name] = own if isinstance(asked[name], tuple) else own[0]
+    return replies

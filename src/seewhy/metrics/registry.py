@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 
+from ..core import plugins
 from ..core.errors import SettingError, UnknownNameError, nearest
 from ..core.metric import Metric
 from .average_drop import AverageDrop
@@ -47,31 +47,7 @@ WITH_PRESETS: tuple[type[Deletion] | type[Insertion] | type[InsertionMinusDeleti
 @cache
 def registered() -> tuple[dict[str, type[Metric]], dict[str, str]]:
     """Returns the classes by name, and by name what is wrong with entry points that give none."""
-    found: dict[str, type[Metric]] = {cls.info.name: cls for cls in BUILT_IN}
-    broken: dict[str, str] = {}
-    for point in entry_points(group=GROUP):
-        try:
-            found[point.name] = _loaded(point, found)
-        except SettingError as error:
-            broken[point.name] = str(error)
-    return found, broken
-
-
-def _loaded(point: EntryPoint, taken: Mapping[str, type[Metric]]) -> type[Metric]:
-    """Returns the class that an entry point names, or raises SettingError with what is wrong."""
-    where = f"Entry point {point.name!r} ({point.value})"
-    try:
-        cls = point.load()
-    except Exception as error:  # somebody else's package: whatever it raises must not stop all other measures
-        raise SettingError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not (isinstance(cls, type) and issubclass(cls, Metric)):
-        raise SettingError(f"{where} must name a subclass of seewhy.core.metric.Metric; it names {cls!r}.")
-    if point.name in taken or cls.info.name != point.name:
-        raise SettingError(
-            f"{where} must carry the free name of its measure; the measure calls itself {cls.info.name!r}"
-            + (", which is taken." if point.name in taken else ".")
-        )
-    return cls
+    return plugins.registered(GROUP, Metric, BUILT_IN, "measure")  # type: ignore[type-abstract] # asked about, not made
 
 
 def all_metrics() -> Mapping[str, type[Metric]]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -23,6 +19,7 @@ from ..core.filters import Excerpt, Filter, Filters, Picture
 from .files import check_folder, write_whole
 from .filter_sheet import channel_scale, colour_words, file_name, map_picture, plot_filters
 from .layers import data_uri
+from .pages import environment, script_hash, source
 from .sheet import figure_png
 from .wording import number, plain, provenance_facts
 
@@ -71,7 +68,7 @@ def small_uri(picture: Picture, *, exact: bool = False) -> str:
 
 def filters_page(found: Filters, *, embedded: bool = False) -> str:
     """Returns one self-contained HTML page."""
-    script = _source("filters.js")
+    script = source("filters.js")
     data, left_out = atlas_data(found)
     notes = list(found.notes)
     if left_out:
@@ -82,7 +79,7 @@ def filters_page(found: Filters, *, embedded: bool = False) -> str:
     dead = sum(one.state == "dead" for one in found.filters)
     constant = sum(one.state == "constant" for one in found.filters)
     return (
-        _environment()
+        environment()
         .get_template("filters.html.j2")
         .render(
             title=f"Filters of {plain(found.layer)}",
@@ -98,9 +95,9 @@ def filters_page(found: Filters, *, embedded: bool = False) -> str:
             failures=[(plain(name), plain(why)) for name, why in found.failures],
             provenance=provenance_facts(found.provenance),
             data=Markup(_json(data)),
-            style=Markup(_source("leaderboard.css") + _source("filters.css")),
+            style=Markup(source("leaderboard.css") + source("filters.css")),
             script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            script_hash=script_hash(script),
         )
     )
 
@@ -258,25 +255,6 @@ def _json(data: Any) -> str:
     """Returns JSON that may stand in a script element: nothing in it can close that or open a comment."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-@cache
-def _environment() -> Environment:
-    # Everything that users, files and models name is escaped; nothing of theirs is ever marked safe.
-    return Environment(
-        loader=PackageLoader("seewhy.render", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-@cache
-def _source(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
 
 
 _FORMS: dict[str, Callable[[Filters], bytes]] = {

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..core.leaderboard import Band, Cost, Estimate, Leaderboard, Measure, Standing
+from .pages import environment, script_hash, source
 from .wording import number, plain, provenance_facts
 
 _STRIP, _WIDTH, _HEIGHT = 180, 220, 110  # of an interval's bar and of a chart, in their own units
@@ -95,9 +92,9 @@ class Section:
 
 def leaderboard_page(board: Leaderboard, *, embedded: bool = False) -> str:
     """Returns one self-contained HTML page."""
-    script = _source("leaderboard.js")
+    script = source("leaderboard.js")
     return (
-        _environment()
+        environment()
         .get_template("leaderboard.html.j2")
         .render(
             title="How the explanations fare",
@@ -109,9 +106,9 @@ def leaderboard_page(board: Leaderboard, *, embedded: bool = False) -> str:
             provenance=provenance_facts(board.provenance),
             more=max(0, len(board.pictures) - _SHOWN),
             size=(_STRIP, _WIDTH, _HEIGHT),
-            style=Markup(_source("leaderboard.css")),
+            style=Markup(source("leaderboard.css")),
             script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            script_hash=script_hash(script),
         )
     )
 
@@ -269,22 +266,3 @@ def _table(board: Leaderboard, metric: str, names: Sequence[str]) -> tuple[tuple
         cells = tuple(_cell(one.value) if one is not None and one.value is not None else Cell("–", "") for one in found)
         rows.append((plain(picture), cells))
     return tuple(rows)
-
-
-@cache
-def _environment() -> Environment:
-    # Everything that users, files and models name is escaped; nothing of theirs is ever marked safe.
-    return Environment(
-        loader=PackageLoader("seewhy.render", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-@cache
-def _source(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]

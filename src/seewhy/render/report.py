@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import groupby
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..core.errors import SettingError
@@ -21,6 +18,7 @@ from ..core.explanation import Explanation
 from . import layers, overlay
 from .evidence import CLASSES, Block, block
 from .families import Question, family_words, question
+from .pages import environment, script_hash, source
 from .panels import AGAINST, Panel, answer_lines, explanation_panels, ground_of, panel_scales
 from .scales import Scale
 from .wording import plain, provenance_facts
@@ -142,18 +140,21 @@ def _page(explanations: Sequence[Explanation], *, embedded: bool) -> str:
         for index, (explanation, group) in enumerate(zip(explanations, panels, strict=True))
     ]
     bars = {_bar(scale): scale for scale in own if scale is not None}
-    environment = _environment()
-    script = _source("report.js")
-    return environment.get_template("report.html.j2").render(
-        sections=sections,
-        title=_title(explanations),
-        embedded=embedded,
-        style=Markup(_source("report.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        bars={name: layers.bar_uri(scale) for name, scale in bars.items()},
-        palettes={name: _palette(scale) for name, scale in bars.items()},
-        mute=(1 - overlay.SATURATION, 1 - overlay.BRIGHTNESS, 1 - overlay.UNSEEN / overlay.BRIGHTNESS),
+    script = source("report.js")
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            sections=sections,
+            title=_title(explanations),
+            embedded=embedded,
+            style=Markup(source("report.css")),
+            script=Markup(script),
+            script_hash=script_hash(script),
+            bars={name: layers.bar_uri(scale) for name, scale in bars.items()},
+            palettes={name: _palette(scale) for name, scale in bars.items()},
+            mute=(1 - overlay.SATURATION, 1 - overlay.BRIGHTNESS, 1 - overlay.UNSEEN / overlay.BRIGHTNESS),
+        )
     )
 
 
@@ -284,22 +285,3 @@ def _palette(scale: Scale) -> dict[str, str]:
         "rgba": base64.b64encode(colours.tobytes()).decode(),
         "neutral": "0.5" if scale.kind == "diverging" else "0",
     }
-
-
-@cache
-def _environment() -> Environment:
-    # Everything that users, files and models name is escaped; nothing of theirs is ever marked safe.
-    return Environment(
-        loader=PackageLoader("seewhy.render", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-@cache
-def _source(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]

@@ -15,7 +15,7 @@ from ..core.attribution import Attribution
 from ..core.errors import NotFiniteError, SeewhyError
 from ..core.leaderboard import Cost
 from ..core.metric import Claim, Curve, Measurement
-from ..core.query import Flow
+from ..core.query import Flow, ask_each
 from ..core.targets import Target
 from ..engine import Engine, Event, Outcome
 from ..store import Store
@@ -152,12 +152,7 @@ def _rounds(flows: Mapping[str, Flow[Any]], done: dict[str, Any]) -> Flow[None]:
                 done[name] = error
         if not asked:
             return
-        several = {name: item if isinstance(item, tuple) else (item,) for name, item in asked.items()}
-        given = iter((yield tuple(query for queries in several.values() for query in queries)))
-        replies = {}
-        for name, queries in several.items():
-            own = tuple(next(given) for _ in queries)
-            replies[name] = own if isinstance(asked[name], tuple) else own[0]
+        replies = yield from ask_each(asked)
 
 
 def _check_finite(found: Attribution) -> None:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 from ..core.attribution import Attribution
 from ..core.evidence import Randomization
 from ..engine import Engine, Options, Outcome
-from ..engine.guard import guarded, quiet_modes, random_state
-from ..models.layers import Layers, trace_layers
 from ..models.model import Model
 from ..models.randomizing import Stage, shuffle, stages, twin
 from ..ops.statistics import rank_correlation
+from .layers import layers
 from .spending import Purse, TooDear, settling, watched
 
 if TYPE_CHECKING:
@@ -53,7 +52,8 @@ def randomization(
     cascade: tuple[Stage, ...] = ()
     if not reason:
         try:
-            cascade = tuple(stage for stage in stages(model, _layers(model, work[0][0])) if stage.name in names)
+            table = layers(model, work[0][0].case.inputs)
+            cascade = tuple(stage for stage in stages(model, table) if stage.name in names)
             other = twin(model)
         except Exception as error:
             reason = f"the network cannot be copied ({type(error).__name__})"
@@ -99,12 +99,6 @@ class _Checked:
         found = self.found.get(name, {})
         same = tuple(stage for stage, likeness in found.items() if likeness >= INSENSITIVE)
         return Randomization(found, same, self.failed.get(name, ""))
-
-
-def _layers(model: Model, exhibit: Exhibit) -> Layers:
-    device = model.device
-    with guarded(model.refresh(), model.memo), quiet_modes(device, None), random_state(device):
-        return trace_layers(model, exhibit.case.inputs)
 
 
 def _allowances(exhibit: Exhibit, left: int, times: int) -> dict[str, int]:

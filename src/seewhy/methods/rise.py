@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,22 +18,23 @@ from ..core.rows import Case, Rows
 from ..core.targets import Target
 from ..ops.baselines import BaselineSpec, check_baseline
 from ..ops.masks import Layout, Masks, Sampler, unit_points
-from ..ops.ratio import Ratio
 from ..ops.segments import spatial
 from .common import absences, attribution, check_choice, check_count, check_limit, check_positive, standard_errors
 from .hiding import fingerprint
+from .mask_average import Block, MaskAverage
 
 PURPOSE = "rise"
-PORTION = 32
-"""Masks that are summed at a time."""
+GROWTH = 4
+"""Where a tolerance is not met, one further block is drawn for every so many that there are."""
+Estimator = Literal["regression", "mean"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rise(Method):
     """Mean score while a pixel is visible, over random masks, with its standard error; (N, *spatial).
 
-    sum_i S(x M_i + b (1 - M_i)) M_i / sum_i M_i at each pixel, in units of the score. `neutral` beside it is the
-    mean score of all masks: a pixel above it speaks for the target. Where the score can be negative, values can.
+    E[S(x M + b (1 - M)) M] / E[M] at each pixel, in units of the score. `neutral` beside it is the mean score of all
+    masks: a pixel above it speaks for the target. Where the score can be negative, values can.
 
     masks: how many, rounded up to whole blocks, at least two.
     cells: cells of a mask along each spatial axis, one number or one for each; along an axis with fewer places,
@@ -44,6 +44,10 @@ class Rise(Method):
     baseline: what hidden places show: a name ("black", "zero", "white", "blur", "maximum-distance", "uniform",
         "gaussian"), a number, a tensor, or a list of these; with several the score of each mask is their mean. None
         is black where the model's value range is known, else zero.
+    estimator: "mean" is sum_i S_i M_i / sum_i M_i. "regression" takes the chance out of it that a linear model of the
+        score in the masks explains: with l_i what a ridge fit to the other blocks says of mask i, it is
+        E[l M] / E[M], which is known exactly, plus sum_i (S_i - l_i) M_i / sum_i M_i. Both estimate the same; on
+        photographs it is worth a fifth more masks. With more than half as many cells as masks it is the mean.
     tolerance: keep drawing blocks until the error's norm is below this share of the norm of the map less its mean,
         or another block would exceed `max_masks`; None draws `masks`. Diagnostics say what was reached.
 
@@ -67,6 +71,7 @@ class Rise(Method):
     baseline: BaselineSpec | None = None
     tolerance: float | None = None
     max_masks: int = 8192
+    estimator: Estimator = "regression"
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="rise",
@@ -87,6 +92,7 @@ class Rise(Method):
         check_count("masks", self.masks, 4)
         check_count("max_masks", self.max_masks, 4)
         check_choice("sampler", self.sampler, get_args(Sampler))
+        check_choice("estimator", self.estimator, get_args(Estimator))
         check_positive("probability", self.probability)
         if self.probability >= 1:
             raise SettingError(f"probability must be between 0 and 1, both excluded; given {self.probability!r}.")
@@ -103,17 +109,18 @@ class Rise(Method):
         hidden = absences(self.baseline, case)
         size = self._block(sum(layout.numbers for layout in layouts))
         target, score = yield from anchor(case, target)
-        total = _Total([Ratio.empty() for _ in layouts], self.sampler)
+        total = MaskAverage(layouts, self.sampler, self.probability, self.estimator == "regression")
         wanted, drawn = max(2, -(-self.masks // size)), 0
         while wanted:
             blocks = [self._masks(case, layouts, size, drawn + number) for number in range(wanted)]
             rows = [self._rows(case, blocks[number], hidden, drawn + number) for number in range(wanted)]
             found = yield from ask_all(*(scores(block, target) for block in rows))
-            for masks, numbers in zip(blocks, found, strict=True):
-                total.add(masks, numbers.reshape(size, -1).mean(1))
+            means = [numbers.reshape(size, -1).mean(1) for numbers in found]
+            total = total.plus([Block(*pair) for pair in zip(blocks, means, strict=True)])
             drawn += wanted
             enough = self.tolerance is None or total.relative_error <= self.tolerance
-            wanted = 0 if enough or (drawn + 1) * size > self.max_masks else 1
+            more = min(max(1, drawn // GROWTH), self.max_masks // size - drawn)
+            wanted = 0 if enough else max(0, more)
         return self._result(case, total, drawn, (target, score))
 
     def _layout(self, leaf: Tensor) -> Layout:
@@ -156,7 +163,7 @@ class Rise(Method):
         drawn = (self.sampler, self.probability, layouts, size, number, case.seed)
         return case.vary(size * several, build, (PURPOSE, *drawn, fingerprint(*hidden)))
 
-    def _result(self, case: Case, total: _Total, blocks: int, scored: tuple[Target, Tensor]) -> Attribution:
+    def _result(self, case: Case, total: MaskAverage, blocks: int, scored: tuple[Target, Tensor]) -> Attribution:
         diagnostics: dict[str, Any] = {
             "masks": total.masks,
             "blocks": blocks,
@@ -169,7 +176,7 @@ class Rise(Method):
             case,
             tuple(values[None] for values in total.values),
             scored,
-            error=standard_errors(case, [part.standard_error for part in total.kept]),
+            error=standard_errors(case, total.errors),
             neutral=torch.tensor([total.mean], dtype=case.x[0].dtype, device=case.x[0].device),
             diagnostics=diagnostics,
         )
@@ -183,59 +190,3 @@ def _masked(leaf: Tensor, masks: Masks, baseline: Tensor, numbers: Tensor) -> Te
         mask = mask.unsqueeze(1)
     shown = baseline[(numbers % len(baseline)).to(leaf.device)].to(wide)
     return (leaf.to(wide) * mask + shown * (1 - mask)).to(leaf.dtype)
-
-
-def _weighted(masks: Masks, above: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields some masks (n, *places) at a time, and their products with the numbers `above`."""
-    for numbers in torch.split(torch.arange(len(above), device="cpu"), PORTION):
-        weight = masks.build(numbers, "cpu", torch.float64)
-        yield weight, weight * above[numbers].reshape(-1, *[1] * (weight.dim() - 1))
-
-
-@dataclass(slots=True)
-class _Total:
-    """What all blocks so far come to: for each leaf the sums of masks and of scores less the first score."""
-
-    kept: list[Ratio]
-    sampler: Sampler
-    masks: int = 0
-    offset: float = 0.0
-    summed: float = 0.0
-
-    def add(self, masks: Sequence[Masks], found: Tensor) -> None:
-        """Adds the scores (n,) of a block of masks."""
-        if not self.masks:
-            self.offset = float(found[0])
-        above = found - self.offset
-        self.masks += len(found)
-        self.summed += float(above.sum())
-        self.kept = [self._added(*pair, above) for pair in zip(self.kept, masks, strict=True)]
-
-    def _added(self, kept: Ratio, masks: Masks, above: Tensor) -> Ratio:
-        if self.sampler == "iid":
-            for weight, number in _weighted(masks, above):
-                kept = kept.update(weight, number)
-            return kept
-        # The masks of a Sobol' block belong together: the block is what is independent.
-        sums = [torch.zeros(masks.layout.places, dtype=torch.float64, device="cpu") for _ in range(2)]
-        for pair in _weighted(masks, above):
-            sums = [old + new.sum(0) for old, new in zip(sums, pair, strict=True)]
-        return kept.update(sums[0][None], sums[1][None])
-
-    @property
-    def mean(self) -> float:
-        """The mean score of all masks."""
-        return self.offset + self.summed / self.masks
-
-    @property
-    def values(self) -> list[Tensor]:
-        """The maps; the mean of all masks at a place that none of them shows."""
-        means = [part.mean for part in self.kept]
-        return [torch.where(found.isnan(), self.mean, self.offset + found) for found in means]
-
-    @property
-    def relative_error(self) -> float:
-        """The error's norm as a share of the norm of the maps less their means."""
-        error = sum(float(part.standard_error.square().sum()) for part in self.kept)
-        spread = sum(float((found - found.mean()).square().sum()) for found in self.values)
-        return 0.0 if error == 0 else math.sqrt(error / spread) if spread > 0 else math.inf

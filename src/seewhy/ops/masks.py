@@ -37,6 +37,14 @@ class Layout:
         """Places in a cell, along each axis."""
         return tuple(-(-size // cells) for size, cells in zip(self.places, self.cells, strict=True))
 
+    def stretches(self, axis: int) -> Tensor:
+        """Returns how much of each cell along a cropped axis each place shows at each crop: (crops, places, cells)."""
+        cells, width = self.cells[axis], self.widths[axis]
+        single = torch.eye(cells, dtype=torch.float64, device="cpu")
+        crops = torch.arange(width, device="cpu").repeat_interleave(cells)
+        grown = _stretched(single.repeat(width, 1), 1, self.places[axis], (cells + 1) * width / cells, crops)
+        return grown.reshape(width, cells, -1).mT.contiguous()
+
     @property
     def numbers(self) -> int:
         """Random numbers that one mask is made of: one for each cell and one for each axis that is cropped."""

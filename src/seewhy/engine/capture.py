@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import LayerError
-from ..core.query import DEFAULT_LAYER, Head
-from ..models.heads import head_of, is_linear
+from ..core.query import DEFAULT_LAYER
+from ..models.heads import Spoken, is_linear
 from ..models.tracing import LayerProbe, first_tensor, with_first_tensor
 
 
@@ -33,7 +33,7 @@ class Capture:
     probe: LayerProbe | None = None
     stop_after: dict[str, int] | None = None
     watch_head: bool = False
-    head: Head | None = None
+    spoken: Spoken | None = None
     tensors: dict[str, Tensor] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     handles: list[Any] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Capture:
 
     def _after_linear(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(part: nn.Module, inputs: Any, output: Any) -> None:
-            self.head = head_of(name, part, inputs, output)
+            self.spoken = Spoken.of(name, part, inputs, output)
 
         return hook
 

@@ -211,7 +211,7 @@ def _collect(model: Model, plan: _Plan, output: Output | None, wrt: dict[str, Te
 
 def _head(plan: _Plan) -> Head | None:
     """Returns the linear layer that was called last, where it spoke once for each row."""
-    head = plan.capture.head
+    head = None if plan.capture.spoken is None else plan.capture.spoken.head()
     return head if head is not None and len(head.output) == plan.request.count else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,22 +22,59 @@ def is_linear(part: nn.Module) -> bool:
     return isinstance(part, nn.Linear) or keras_head(part) is not None
 
 
-def head_of(name: str, part: nn.Module, inputs: Any, output: Any) -> Head | None:
-    """Returns what a linear layer said in a pass; None where it keeps no weights that are real numbers.
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A linear layer's call in a pass, as it is remembered until a later one speaks: nothing is copied.
 
-    A parametrised weight is computed anew when it is read, and may learn from that in training mode: read it where
-    the network is in evaluation mode.
+    versions: of its input and output, which count the operations in place on them.
     """
-    of_keras = keras_head(part)
-    if of_keras is not None:  # its output may have gone through softmax already
-        given = first_tensor(inputs)
-        if given is None or given.dim() != 2:
+
+    name: str
+    part: nn.Module
+    inputs: Any
+    output: Any
+    versions: tuple[int, int]
+
+    @staticmethod
+    def of(name: str, part: nn.Module, inputs: Any, output: Any) -> Spoken:
+        """Returns the call."""
+        return Spoken(name, part, inputs, output, (_version(inputs), _version(output)))
+
+    def head(self) -> Head | None:
+        """Returns what the layer said; None where it keeps no weights that are real numbers.
+
+        Where its output was changed in place since, it speaks once more; None where its input was changed, too. A
+        parametrised weight is computed anew when it is read, and may learn from that in training mode: read it where
+        the network is in evaluation mode.
+        """
+        of_keras = keras_head(self.part)
+        if of_keras is not None:  # its output may have gone through softmax already
+            given = first_tensor(self.inputs)
+            if given is None or given.dim() != 2:
+                return None
+            return Head(self.name, *of_keras, given.detach() @ of_keras[0].T + of_keras[1])
+        weight: Any = self.part.weight
+        bias: Any = self.part.bias
+        if not isinstance(weight, Tensor) or not weight.is_floating_point():
             return None
-        return Head(name, *of_keras, given.detach() @ of_keras[0].T + of_keras[1])
-    weight: Any = part.weight
-    bias: Any = part.bias
-    if not isinstance(weight, Tensor) or not weight.is_floating_point():
-        return None
-    flat = weight.detach().flatten(1)
-    kept = bias.detach() if isinstance(bias, Tensor) else flat.new_zeros(len(flat))
-    return Head(name, flat, kept, output.detach().clone())
+        output = self._said()
+        if output is None:
+            return None
+        flat = weight.detach().flatten(1)
+        kept = bias.detach() if isinstance(bias, Tensor) else flat.new_zeros(len(flat))
+        return Head(self.name, flat, kept, output)
+
+    def _said(self) -> Tensor | None:
+        if _version(self.output) == self.versions[1]:
+            return self.output.detach().clone()  # type: ignore[no-any-return]
+        if _version(self.inputs) != self.versions[0]:
+            return None
+        with torch.no_grad():
+            said: Tensor = self.part.forward(*self.inputs)
+        return said
+
+
+def _version(values: Any) -> int:
+    """Returns how often the first tensor was changed in place; -1 where that is not counted."""
+    found = first_tensor(values)
+    return -1 if found is None or found.is_inference() else found._version

@@ -13,6 +13,7 @@ from .core.targets import (
     Of,
     Target,
     Top,
+    Turn,
     Unit,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "Of",
     "Target",
     "Top",
+    "Turn",
     "Unit",
 ]

@@ -8,7 +8,7 @@ softmax), or from what is computed out of it: `"logit"`, `"probability"`, `"loss
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from torch import Tensor
@@ -226,9 +226,42 @@ class Function:
             raise SettingError(f"Function takes a callable of one row's output; given {self.function!r}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Why the classes `taken` rather than those of the groups `others`: the log-odds of a turn in a tree of classes.
+
+    rule="marginal": of the probability that the model gives to `taken` against that of all others,
+    log sum over taken of exp(s) - log sum over others of exp(s). rule="embedded": of the softmax over the groups' mean
+    scores, mean over taken of s - log sum over groups g of exp(mean over g of s). s are logits. `seewhy.trees.turn`
+    makes it for a node of a tree. name: in words.
+    """
+
+    taken: tuple[int, ...]
+    others: tuple[tuple[int, ...], ...]
+    rule: Literal["marginal", "embedded"] = "marginal"
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        groups = (self.taken, *self.others) if isinstance(self.others, tuple) else ()
+        if len(groups) < 2 or not all(isinstance(group, tuple) and group for group in groups):
+            raise SettingError(
+                "taken takes a tuple of classes and others a tuple of such tuples, one for each other way; given "
+                f"{self.taken!r} and {self.others!r}."
+            )
+        classes = [index for group in groups for index in group]
+        for index in classes:
+            _check_index("class index", index)
+        if len(set(classes)) < len(classes):
+            raise SettingError(
+                f"Each class lies on one side of a turn, once; given {self.taken} against {self.others}."
+            )
+        if self.rule not in ("marginal", "embedded"):
+            raise SettingError(f"rule takes 'marginal' or 'embedded'; given {self.rule!r}.")
+
+
 Inner: TypeAlias = Unit | Direction | Energy | Likeness
 """Targets inside a layer: behind it nothing needs to run."""
-Target: TypeAlias = Top | Class | Difference | Contrast | Nearest | Inner | Combination | Function
+Target: TypeAlias = Top | Class | Difference | Contrast | Nearest | Turn | Inner | Combination | Function
 OPEN = (Top, Nearest)
 """Targets that stand for something else once a row's output is known."""
 
@@ -272,14 +305,21 @@ def describe(target: Target, labels: tuple[str, ...] | None = None) -> str:
             name = "top class" if index is None else label(index)
             which = "the strongest" if strongest else "its nearest"
             text = f"{name} rather than {which}" + ("" if count == 1 else f" {count}")
-        case _ if isinstance(target, Inner):
-            return _describe_inner(target)
+        case Turn(taken=taken, others=others, name=name):
+            first, second = label(taken[0]), label(others[0][0])
+            return name or f"{first}{_more(taken)} rather than {second}{_more(sum(others, ()))}"
         case Combination(parts=parts):
             return " + ".join(f"{weight:g} ({describe(part, labels)})" for weight, part in parts)
         case Function(name=name):
             return name
+        case _:
+            return _describe_inner(target)
     of = getattr(target, "of", "score")
     return text if of == "score" else f"{text} ({of})"
+
+
+def _more(group: tuple[int, ...]) -> str:
+    return f" and {len(group) - 1} more" if len(group) > 1 else ""
 
 
 def _describe_inner(target: Inner) -> str:

@@ -20,6 +20,7 @@ from ..core.targets import (
     Of,
     Target,
     Top,
+    Turn,
     with_sign,
 )
 from ..models.kinds import OutputKind, convert, guess_kind
@@ -136,6 +137,8 @@ class Scorer:
                 matrix = self._matrix(of)
                 against = torch.stack([matrix[row, self._index(other, matrix)] for other in others]).mean()
                 return matrix[row, self._index(index, matrix)] - strength * against
+            case Turn():
+                return self._turn(row, target)
             case Function():
                 return self._function(row, target)
             case Combination(parts=parts):
@@ -144,6 +147,22 @@ class Scorer:
                 return inner(self.captured[target.layer][row], target)
             case _:
                 raise TargetError(f"Expected a target; given {target!r}.")
+
+    def _turn(self, row: int, target: Turn) -> Tensor:
+        """Returns the log-odds of a turn. A sum over groups of classes means something only where they share a 1."""
+        if self._kind() in ("sigmoid", "multilabel-logits"):
+            raise TargetError(
+                "A turn weighs groups of classes that exclude each other, as behind a softmax; this model answers for "
+                "each class apart (a sigmoid). If its outputs are logits of one softmax, say so: "
+                "seewhy.wrap(model, output_kind='logits')."
+            )
+        matrix = self._matrix("logit")
+        for index in (max(target.taken), *map(max, target.others)):
+            self._index(index, matrix)
+        groups = [matrix[row, list(group)] for group in (target.taken, *target.others)]
+        if target.rule == "marginal":
+            return groups[0].logsumexp(0) - torch.cat(groups[1:]).logsumexp(0)
+        return groups[0].mean() - torch.stack([group.mean() for group in groups[1:]]).logsumexp(0)
 
     def _negative(self, value: Tensor, of: Of) -> Tensor:
         """Returns the score of the negative answer of a single-logit model."""

@@ -14,7 +14,7 @@ from ..core.errors import InputError, SettingError, TargetError
 from ..core.queries import anchor, scores
 from ..core.query import Flow, ask, together
 from ..core.rows import Case
-from ..core.targets import Combination, Function, Inner, Target
+from ..core.targets import Combination, Function, Inner, Target, Turn
 from ..ops.baselines import BaselineSpec, check_baseline
 from ..ops.segments import spatial
 from ..ops.stretch import Stretch
@@ -49,7 +49,7 @@ def start(case: Case, target: Target, baselines: Sequence[Tensor]) -> Flow[Start
 
     A target that asks for something else than the model's own output, or is no class, keeps what it asks for.
     """
-    open_ = not isinstance(target, (Inner, Combination, Function)) and target.of == "score"
+    open_ = not isinstance(target, (Inner, Turn, Combination, Function)) and target.of == "score"
     if open_:
         wished = replace(target, of="probability")  # type: ignore[arg-type]
         try:

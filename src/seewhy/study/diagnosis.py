@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.attribution import Attribution
 from ..core.explanation import Answer, Explanation, Prediction
-from ..core.targets import Class, Contrast, Difference, Target
+from ..core.targets import Class, Contrast, Difference, Target, Turn
 from ..ops.statistics import rank_correlation
 from .regions import concentration, region
 
@@ -136,7 +136,7 @@ def _place(seen: Sequence[Seen], name: str, target: Target) -> Iterator[str]:
     if shown is None:
         return
     wanted, _, other = name.partition(" rather than ")
-    if isinstance(target, (Difference, Contrast)) and other and shown.signed:
+    if isinstance(target, (Difference, Contrast, Turn)) and other and shown.signed:
         yield f"In {shown.title}, {_lies(shown.evidence, f'the evidence for “{wanted}”')}."
         against = (-shown.values).clamp_min(0)
         if bool(against.any()):

@@ -23,12 +23,13 @@ from ..core.targets import (
     Nearest,
     Target,
     Top,
+    Turn,
     Unit,
 )
 from ..models.labels import find
 from ..models.model import Model
 
-RECORDS = (Top, Class, Difference, Contrast, Nearest, Function)
+RECORDS = (Top, Class, Difference, Contrast, Nearest, Turn, Function)
 LAYERED = (Unit, Direction, Energy, Likeness)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,11 @@ import pytest
 from PIL import Image
 
 import seewhy
+from seewhy.apps import dreaming
 from seewhy.apps.cli import main
+from seewhy.features import dream as flow
+from seewhy.features import work
+from seewhy.study import filter_sweep, filters
 
 NETWORK = """
 import torch
@@ -79,6 +84,8 @@ def test_a_bad_file_is_exit_code_1_and_wrong_usage_2(capsys, place):
 
 
 class Dreamed:
+    done = True
+
     def save(self, path):
         Image.new("RGB", (4, 4)).save(path)
         return path
@@ -92,7 +99,7 @@ def test_dream_hands_its_options_on_and_writes(capsys, place, monkeypatch):
         on_frame(SimpleNamespace())
         return Dreamed()
 
-    monkeypatch.setattr(seewhy, "dream", dream, raising=False)
+    monkeypatch.setattr(dreaming, "dream", dream)
     code, out, _ = run(
         capsys,
         "dream",
@@ -117,7 +124,7 @@ def test_dream_hands_its_options_on_and_writes(capsys, place, monkeypatch):
     assert (asked["layers"].layer, asked["layers"].channel, asked["octaves"]) == ("1", 2, 4)
 
 
-def test_wrong_dreams_are_refused_before_the_model_is_loaded(capsys, place, monkeypatch):
+def test_wrong_dreams_are_refused_before_the_model_is_loaded(capsys, place):
     for wrong, words in (
         (["--octaves", "0"], "--octaves"),
         (["--steps", "0"], "--steps"),
@@ -128,5 +135,110 @@ def test_wrong_dreams_are_refused_before_the_model_is_loaded(capsys, place, monk
         code, _, err = run(capsys, "dream", "pictures/0.png", *wrong)
         assert code == 2
         assert words in err
-    monkeypatch.delattr(seewhy, "dream", raising=False)
-    assert "cannot dream yet" in run(capsys, "dream", "pictures/0.png")[2]
+
+
+def test_an_interrupted_dream_leaves_the_size_that_was_done(capsys, place, monkeypatch):
+    steps = []
+    slope = flow._slope
+
+    def interrupted(*given):
+        steps.append(given)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return slope(*given)
+
+    monkeypatch.setattr(flow, "_slope", interrupted)
+    code, out, err = run(
+        capsys, "dream", "pictures/0.png", "--layer", "1", "--octaves", "3", "--steps", "2", "-o", "left.png"
+    )
+    assert code == 130
+    assert "Wrote left.png" in out
+    assert "size 1 of 3" in err
+    assert Image.open(place / "left.png").size == (round(240 / 1.4**2), round(230 / 1.4**2))
+
+
+def test_an_interrupted_survey_leaves_the_pictures_so_far(capsys, place, monkeypatch):
+    reader, opened = filters.subject_of, []
+
+    def interrupted(model, image, seed):
+        opened.append(image)
+        if len(opened) == 4:  # the first picture is opened once more, to see what the layer gives
+            raise KeyboardInterrupt
+        return reader(model, image, seed)
+
+    monkeypatch.setattr(filters, "subject_of", interrupted)
+    monkeypatch.setattr(filters, "TOGETHER", 1)
+    code, _, err = run(capsys, "filters", "pictures", "--layer", "1", "--top", "2", "-o", "left.json")
+    assert (code, "interrupted" in err) == (130, True)
+    found = seewhy.load_filters(place / "left.json")
+    assert found.pictures == 2
+    assert "the first 2 of 4 pictures" in found.notes[0]
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    passes = []
+    monkeypatch.setattr(filters, "summarised", lambda *given: passes.append(given) or filter_sweep.summarised(*given))
+    assert run(capsys, "filters", "pictures", "--layer", "1", "--top", "2", "-o", "left.json")[0] == 0
+    assert len(passes) == 2  # the other two pictures
+    whole = seewhy.filters(seewhy.load("net.py:build", preprocess="torchvision:resnet18"), "pictures", "1", top=2)
+    after = seewhy.load_filters(place / "left.json")
+    assert [one.statistics for one in after.filters] == [one.statistics for one in whole.filters]
+    assert [[item.picture for item in one.by_mean.least] for one in after.filters] == [
+        [item.picture for item in one.by_mean.least] for one in whole.filters
+    ]
+    assert not list(place.glob(".*unfinished*"))
+
+
+def test_an_unfinished_sweep_of_other_settings_or_damaged_is_begun_anew(place, monkeypatch):
+    model = seewhy.load("net.py:build", preprocess="torchvision:resnet18")
+    left = place / "left"
+    wanted = seewhy.filters(model, "pictures", "1", top=2)
+
+    def stopped(top):
+        def on_event(event):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            seewhy.filters(model, "pictures", "1", top=top, resume=left, options=seewhy.Options(on_event=on_event))
+
+    for spoil in (lambda: stopped(1), lambda: left.write_bytes(b"PK torn"), lambda: stopped(2)):
+        spoil()
+        assert left.exists()
+        found = seewhy.filters(model, "pictures", "1", top=2, resume=left)
+        assert [one.statistics for one in found.filters] == [one.statistics for one in wanted.filters]
+        assert found.pictures == 4
+        assert not left.exists()
+
+
+def test_interrupted_images_are_as_they_were_by_then(capsys, place, monkeypatch):
+    looked, looks = work.Work.looked, []
+
+    def interrupted(self, *given):
+        looks.append(given[0])
+        if len(looks) == 7:  # of 4 channels: all have begun, three have been looked at once more
+            raise KeyboardInterrupt
+        return looked(self, *given)
+
+    monkeypatch.setattr(work.Work, "looked", interrupted)
+    code, _, err = run(capsys, "filters", "pictures/0.png", "--layer", "1", "--visualize", "-o", "left.npz")
+    assert (code, "interrupted" in err) == (130, True)
+    found = seewhy.load_filters(place / "left.npz")
+    assert all(one.image is not None for one in found.filters)
+    assert "interrupted after 0 steps" in found.notes[0]
+
+
+def test_tables_and_data_are_written_beside_the_atlas(capsys, place):
+    names = ["atlas.html", "table.csv", "all.json", "all.npz"]
+    code, out, _ = run(
+        capsys, "filters", "pictures", "--layer", "1", *[part for name in names for part in ("-o", name)]
+    )
+    assert code == 0
+    assert all(f"Wrote {name}" in out for name in names)
+    with open(place / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = seewhy.load_filters(place / "all.npz")
+    assert [int(row["channel"]) for row in rows] == [0, 1, 2, 3]
+    assert [float(row["high"]) for row in rows] == [one.statistics.high for one in found.filters]
+    assert rows[1]["highest_mean"] == found[1].by_mean.most[0].picture
+    same = seewhy.load_filters(place / "all.json")
+    assert np.array_equal(same[2].by_maximum.most[0].crop, found[2].by_maximum.most[0].crop)
+    assert np.array_equal(same.example.maps, found.example.maps)

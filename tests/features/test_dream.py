@@ -10,7 +10,7 @@ from torch import nn
 import seewhy
 from seewhy import Options
 from seewhy.core.errors import CancelledError, LayerError, SettingError
-from seewhy.features import Channel
+from seewhy.features import Channel, Direction, Neuron
 from seewhy.features.dream import Dreaming
 
 
@@ -44,9 +44,10 @@ def test_the_network_never_sees_more_than_a_tile():
     made = model()
     sides: list[int] = []
     made.module[0].register_forward_pre_hook(lambda m, i: sides.append(max(i[0].shape[2:])))
-    found = seewhy.dream(made, photo(150, 220), ["2"], octaves=2, steps=2, tile=80)
-    assert max(sides[1:]) <= 80 or max(sides) <= 80
-    assert found.image.shape == (150, 220, 3)
+    for layers in (["2"], Channel("2", 1), [Channel("2", 0), Direction("2", (1.0, 0.0, 0.0, -1.0))]):
+        found = seewhy.dream(made, photo(150, 220), layers, octaves=1, steps=1, tile=80)
+        assert max(sides) == 80
+        assert found.image.shape == (150, 220, 3)
 
 
 def test_octaves_are_counted_and_each_leaves_a_frame():
@@ -87,7 +88,10 @@ def test_a_guide_draws_towards_itself():
         wanted = made.module[:3](guide)[0].flatten(1)
         drawn = torch.from_numpy(np.array([found.original, found.image])).permute(0, 3, 1, 2).float() / 127.5 - 1
         dots = torch.einsum("cp,nchw->nphw", wanted, made.module[:3](drawn)).amax(1).mean((1, 2))
-    assert float(dots[1]) > 1.3 * float(dots[0])
+    assert found.activation[0] == pytest.approx(float(dots[0]), rel=0.02)  # of 8-bit pictures
+    assert list(found.activation) == sorted(set(found.activation))
+    assert found.activation[-1] < float(dots[1])
+    assert float(dots[1]) > 1.4 * float(dots[0])
     assert found.settings["guided"] is True
 
 
@@ -125,6 +129,8 @@ def test_an_interrupted_dream_leaves_its_last_octave(tmp_path):
         (["2"], {"octaves": 0}, SettingError, "octaves must be"),
         (["2"], {"scale": 1.0}, SettingError, "scale must be"),
         (["2"], {"tile": 0}, SettingError, "tile must be"),
+        (Neuron("2", 1), {}, SettingError, "another place"),
+        (Channel("2", 0) + Direction("2", (1.0, 0.0, 0.0, 0.0), (1, 1)), {}, SettingError, "another place"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(layers, options, error, words):

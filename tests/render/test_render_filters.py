@@ -165,7 +165,7 @@ def test_files_are_written_by_suffix(tmp_path):
     found = record()
     assert save_filters(found, tmp_path / "atlas.html").read_text().startswith("<!DOCTYPE html>")
     assert Image.open(found.save(tmp_path / "sheet.png")).format == "PNG"
-    with pytest.raises(SettingError, match=r"\.html or \.png"):
+    with pytest.raises(SettingError, match=r"\.html, \.png, \.csv, \.npz, \.json"):
         save_filters(found, tmp_path / "atlas.pdf")
     assert 'sandbox="allow-scripts"' in filters_html(found)
 

@@ -18,12 +18,12 @@ from seewhy.core.errors import (
     InputError,
     LayerError,
     NotFiniteError,
+    SeewhyError,
     SettingError,
     UnknownNameError,
     UnsupportedModelError,
 )
 from seewhy.core.geometry import Geometry
-from seewhy.core.targets import Unit
 from seewhy.models.preprocess import Preprocessing
 from seewhy.study import filter_crops, filter_images
 from seewhy.study import filters as running
@@ -398,16 +398,35 @@ def test_the_same_call_gives_the_same_record_and_leaves_the_network_alone(made):
 
 
 def test_images_that_drive_channels_are_put_beside_them(monkeypatch):
-    def visualize(model, features, *, seed):
-        return [SimpleNamespace(image=np.full((200, 100, 3), feature.channel, np.uint8)) for feature in features]
+    asked = {}
 
-    monkeypatch.setattr(filter_images, "_maker", lambda: (visualize, lambda layer, one: Unit(layer, one)))
-    found = seewhy.filters(network(), pictures(1), "3", [4, 6], visualize=True)
-    assert [(one.image.shape, int(one.image[0, 0, 0])) for one in found.filters] == [((96, 48, 3), 4), ((96, 48, 3), 6)]
-    monkeypatch.setattr(filter_images, "_maker", lambda: None)
+    def visualize(model, features, *, seed, on_frame):
+        asked.update(layers=[feature.layer for feature in features], seed=seed)
+        return [
+            SimpleNamespace(
+                image=np.full((200, 100, 3), feature.channel, np.uint8), reached=[0.5, feature.channel], best=1
+            )
+            for feature in features
+        ]
+
+    monkeypatch.setattr(filter_images, "visualize", visualize)
+    found = seewhy.filters(network(), pictures(1), "3", [4, 6], visualize=True, seed=9)
+    assert [(one.image.shape, int(one.image[0, 0, 0])) for one in found.filters] == [
+        ((200, 100, 3), 4),
+        ((200, 100, 3), 6),
+    ]
+    assert [one.driven for one in found.filters] == [4.0, 6.0]
+    assert asked == {"layers": ["3", "3"], "seed": 9}
+
+
+def test_what_cannot_be_visualised_is_a_note(monkeypatch):
+    def visualize(*_, **__):
+        raise SeewhyError("no way")
+
+    monkeypatch.setattr(filter_images, "visualize", visualize)
     without = seewhy.filters(network(), pictures(1), "3", [4], visualize=True)
     assert without[4].image is None
-    assert "no feature visualisation" in without.notes[0]
+    assert "no way" in without.notes[0]
 
 
 def test_pictures_of_several_sizes_can_be_read():

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ..core.errors import SettingError, UnsupportedModelError
+from ..core.errors import SettingError
+from ..core.visualization import Dream
+from ..features.objectives import Channel
 from ..models.model import Model
 from ..render.files import check_folder
+from ..study.dream import dream
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".json", ".npz")
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +48,45 @@ class Request:
         check_folder(self.output)
 
 
-def dream_file(request: Request, load: Callable[[], Model], console: Console) -> int:
-    """Dreams on the picture, writes the result, and returns the exit code."""
+def dream_file(request: Request, load: Callable[[], Model], console: Console, stderr: Console) -> int:
+    """Dreams on the picture, writes the result, after an interrupt that of the last size, and returns the exit code."""
     request.check()
-    dream = _dreamer()
     layers: Any = request.layer
     if request.layer is not None and request.channel is not None:
-        layers = import_module("seewhy.features.objectives").Channel(request.layer, request.channel)
+        layers = Channel(request.layer, request.channel)
+    frames: list[Dream] = []
     model = load()
     with Progress(
         SpinnerColumn(),
-        TextColumn("dreaming, {task.completed:.0f} pictures so far"),
+        TextColumn("dreaming, {task.completed:.0f} sizes so far"),
         TimeElapsedColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task("dreaming")
-        found = dream(
-            model,
-            request.image,
-            layers=layers,
-            octaves=request.octaves,
-            steps=request.steps,
-            guide=request.guide,
-            seed=request.seed,
-            on_frame=lambda *_: bar.advance(task),
-        )
+
+        def kept(frame: Dream) -> None:
+            frames[:] = [frame]
+            bar.advance(task)
+
+        try:
+            found = dream(
+                model,
+                request.image,
+                layers=layers,
+                octaves=request.octaves,
+                steps=request.steps,
+                guide=request.guide,
+                seed=request.seed,
+                on_frame=kept,
+            )
+        except KeyboardInterrupt:
+            if not frames:
+                raise
+            found = frames[0]
     console.print(f"Wrote {found.save(request.output)}", soft_wrap=True, markup=False)
+    if not found.done:
+        stderr.print(f"seewhy: interrupted; this is size {found.octave} of {found.octaves}.", markup=False)
+        return INTERRUPTED
     return 0
-
-
-def _dreamer() -> Any:
-    """Returns `seewhy.dream`; raises UnsupportedModelError where this version has none."""
-    dream = getattr(import_module("seewhy"), "dream", None)
-    if dream is None:
-        raise UnsupportedModelError("This version of seewhy cannot dream yet. Install a newer one.")
-    return dream

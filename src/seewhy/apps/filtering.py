@@ -21,6 +21,8 @@ from ..study.pictures import pictures_in
 from .progress import picture_bar
 
 SHOWN, SHOWN_FAILURES = 20, 10
+OUTPUTS = (".html", ".csv", ".json", ".npz")
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +34,21 @@ class Request:
     channels: tuple[int, ...]
     top: int
     sheet: Path | None
-    output: Path | None
+    outputs: tuple[Path, ...]
     visualize: bool
     seed: int
 
     @property
     def files(self) -> tuple[Path, ...]:
         """What is written: an atlas if nothing is named. Raises SettingError for a name that cannot be written."""
-        named = [(self.sheet, "--sheet", ".png"), (self.output, "-o", ".html")]
-        for path, option, suffix in named:
-            if path is not None:
-                if path.suffix.lower() != suffix:
-                    raise SettingError(f"{option} takes a file that ends in {suffix}; given {str(path)!r}.")
-                check_folder(path)
-        return tuple(path for path, *_ in named if path is not None) or (Path("filters.html"),)
+        named: list[tuple[Path, str, tuple[str, ...]]] = [(path, "-o", OUTPUTS) for path in self.outputs]
+        if self.sheet is not None:
+            named.insert(0, (self.sheet, "--sheet", (".png",)))
+        for path, option, suffixes in named:
+            if path.suffix.lower() not in suffixes:
+                raise SettingError(f"{option} takes a file that ends in {', '.join(suffixes)}; given {str(path)!r}.")
+            check_folder(path)
+        return tuple(path for path, *_ in named) or (Path("filters.html"),)
 
 
 def filter_files(request: Request, load: Callable[[], Model], console: Console, stderr: Console) -> int:
@@ -57,15 +60,22 @@ def filter_files(request: Request, load: Callable[[], Model], console: Console, 
     survey = Survey(
         load(), pictures, request.layer, list(request.channels) or None, request.top, request.seed, Options()
     )
+    survey.resume = files[0].with_name(f".{files[0].name}.unfinished")
     found = _watched(survey, console, visualize=request.visualize)
     print_filters(found, console, stderr)
     for path in files:
         console.print(f"Wrote {save_filters(found, path)}", soft_wrap=True, markup=False)
+    if survey.interrupted:
+        words = "interrupted; the files hold what there was by then"
+        words += "; the same command goes on from there." if survey.resume.exists() else "."
+        stderr.print(f"seewhy: {words}", markup=False, soft_wrap=True)
+        return INTERRUPTED
     return 1 if found.failures else 0
 
 
 def _watched(survey: Survey, console: Console, *, visualize: bool) -> Filters:
-    """Returns what the layer answers to, with a bar on the way."""
+    """Returns what the layer answers to, with a bar on the way; after an interrupt what there is by then."""
+    survey.keep = True
     with picture_bar(console, "filters") as bar:
         task = bar.add_task("filters", total=len(survey.pictures))
         survey.on_picture = lambda _: bar.advance(task)

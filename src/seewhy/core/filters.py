@@ -64,7 +64,10 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filter:
-    """One channel. state: "dead" if it is 0 everywhere, "constant" if it never changes. image: what drives it."""
+    """One channel. state: "dead" if it is 0 everywhere, "constant" if it never changes.
+
+    image: what drives it, (H, W, 3), where that was made; driven: the mean of its map there.
+    """
 
     index: int
     statistics: Statistics
@@ -72,6 +75,7 @@ class Filter:
     by_maximum: Ranked
     by_mean: Ranked
     image: Picture | None = None
+    driven: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,10 @@ class Filters:
         return late.call("plot_filters", self, **options)
 
     def save(self, path: str | Path) -> Path:
-        """Writes the filters and returns the path: .html, an atlas to browse offline, or .png, the sheet."""
+        """Writes the filters and returns the path.
+
+        .html: an atlas to browse offline. .png: the sheet. .csv: a line a channel. .npz, .json: all, to load again.
+        """
         written: Path = late.call("save_filters", self, path)
         return written
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from . import late
 from .targets import Target
 
-Status: TypeAlias = Literal["running", "steps", "settled", "ceiling", "dead", "constant"]
+Status: TypeAlias = Literal["running", "steps", "settled", "ceiling", "stuck", "dead", "constant"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,9 +24,11 @@ class Visualization:
     images: (n, H, W, 3) uint8. inputs: (n, C, H, W), exactly what those pictures are as the network's input.
     reached: the feature's value at each, (n,) float64. start: at what the first one began from.
     activation: the highest value by then, after each of `steps`; always of an 8-bit picture, unmoved.
-    status: "steps" (all were made), "settled" (it no longer gained), "ceiling" (it cannot be higher: no gradient is
-        left), "dead" (0 and without gradient from every start), "constant" (the same at every start), "running" (a
-        frame, or what an interrupted run leaves).
+    status: "steps" (all were made), "settled" (it no longer gained), "ceiling" (nothing more can be had: the picture
+        has no gradient, by the plain rule and by one that leads out of the flat parts of rectifiers, no shaken copy
+        scores higher, and a channel's map is the same everywhere), "stuck" (no gradient is left, and it is not known
+        whether that is the ceiling), "dead" (0 and without gradient from every start), "constant" (the same at every
+        start), "running" (a frame, or what an interrupted run leaves).
     """
 
     feature: str
@@ -72,8 +74,8 @@ class Visualization:
         return late.call("plot_visualization", self, **options)
 
     def save(self, path: str | Path) -> Path:
-        """Writes the pictures side by side, pixel for pixel, as a PNG, and returns the path."""
-        written: Path = late.call("save_pictures", self.images, path)
+        """Writes the visualization and returns the path: .png, its pictures side by side; .npz or .json, all of it."""
+        written: Path = late.call("save_visualization", self, path)
         return written
 
 
@@ -100,6 +102,6 @@ class Dream:
         return late.call("plot_dream", self, **options)
 
     def save(self, path: str | Path) -> Path:
-        """Writes the dream as a PNG and returns the path."""
-        written: Path = late.call("save_pictures", self.image[None], path)
+        """Writes the dream and returns the path: .png or .jpg, the picture; .npz or .json, all of it."""
+        written: Path = late.call("save_dream", self, path)
         return written

@@ -73,6 +73,14 @@ class Canvas(ABC):
         """Returns the numbers brought back into their limits."""
         return numbers
 
+    def shaken(self, numbers: Tensor, size: float, *seed: str | int) -> Tensor:
+        """Returns the numbers with noise of `size` times their own spread: a fixed function of `seed` and the row."""
+        noise = torch.empty(numbers.shape, dtype=torch.float64, device="cpu")
+        for row in range(len(numbers)):
+            noise[row].normal_(generator=generator(*seed, row))
+        spread = numbers.flatten(1).std(1, correction=0).clamp(min=1e-3).reshape(-1, *[1] * (numbers.dim() - 1))
+        return self.settle(numbers + size * spread * noise.to(numbers))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spectrum(Canvas):
@@ -95,13 +103,15 @@ class Spectrum(Canvas):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pixels(Canvas):
-    """A picture as its pixels in the network's own units, cut at black and white; begins at a given picture or noise.
+    """A picture as its pixels in the network's own units; begins at a given picture or noise.
 
-    image: (1, C, H, W) in the network's input.
+    image: (1, C, H, W) in the network's input. bounded: keeps the numbers between black and white; otherwise they are
+    cut there only where they become 8-bit levels.
     """
 
     paper: Paper
     image: Tensor | None = None
+    bounded: bool = True
 
     def start(self, count: int, contrast: float, *seed: str | int) -> Tensor:
         """Returns the given picture; without one, or beyond the first of several, noise is added around it."""
@@ -121,5 +131,7 @@ class Pixels(Canvas):
         return (numbers - self.paper.low) / (self.paper.high - self.paper.low)
 
     def settle(self, numbers: Tensor) -> Tensor:
-        """Returns the numbers between black and white."""
+        """Returns the numbers between black and white, where they are bounded."""
+        if not self.bounded:
+            return numbers
         return torch.minimum(torch.maximum(numbers, self.paper.low), self.paper.high)

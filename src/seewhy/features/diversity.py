@@ -1,4 +1,4 @@
-"""Keeps several pictures of one feature apart: each is pushed away from what the others activated a step ago."""
+"""Keeps several pictures of one feature apart: each is pushed away from what those before it activated a step ago."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from ..core.targets import Combination, Direction, Target, Unit
 class Crowd:
     """Several pictures, and the directions that they are pushed away from.
 
-    Picture i is pushed against sum_j a_j / |a_j| over the others, a their activation averaged over the map as it was in
-    the step before, so that each step stays one gradient row a picture. The push's weight is `strength` times the
-    feature's value divided by |a_i|: it is `strength` times the cosine, in units of the feature's value.
+    Picture i is pushed against the mean of a_j / |a_j| over the pictures j < i, a their activation averaged over the
+    map as it was in the step before, so that each step stays one gradient row a picture. The push's weight is
+    `strength` times the feature's value divided by |a_i|: it is `strength` times the cosine, in units of the feature's
+    value. The first picture is free. Were all pushed away from each other, pictures that are alike would go the same
+    way together.
 
-    Differences: Olah, Mordvintsev, Schubert, "Feature Visualization", Distill 2017, compare Gram matrices of the same
-    step; here means over the map of the step before.
+    Differences: Olah, Mordvintsev, Schubert, "Feature Visualization", Distill 2017, compare Gram matrices of all
+    pictures of the same step; here means over the map of the step before, in order.
     """
 
     target: Target
@@ -62,7 +64,7 @@ class Crowd:
         return values.reshape(len(values), -1).mean(1).to("cpu", torch.float64)
 
     def _push(self, place: int, value: float) -> tuple[float, Tensor] | None:
-        others = [mean / norm for i, mean in enumerate(self.means) if i != place and (norm := float(mean.norm())) > 0]
+        others = [mean / norm for mean in self.means[:place] if (norm := float(mean.norm())) > 0]
         own = float(self.means[place].norm())
         if not others or not own:
             return None

@@ -33,8 +33,10 @@ class BackwardRule(TorchFunctionMode):
 
     * `"guided"` passes max(g, 0) * max(phi'(x), 0). For ReLU that is the paper's: g where x > 0 and g > 0.
     * `"deconvnet"` passes max(g, 0), whatever x was.
-    * `"redirected"` passes max(g, 0) in rows in which g phi'(x) is 0 everywhere, and is the plain gradient in others: a
-      layer that is off as a whole says what would turn it on.
+    * `"redirected"` is the plain gradient in rows in which g phi'(x) is not 0 everywhere. In others it passes
+      max(g, 0), and min(g, 0) where x is at an upper bound (relu6, hardtanh): only where moving x the way g says moves
+      phi(x) that way in the end. So a layer that is off as a whole says what would turn it on, and one that is at its
+      bound says nothing.
 
     Changed are relu, relu6, hardtanh (any bounds), threshold, leaky_relu, prelu, rrelu (evaluation mode),
     elu, selu, celu, gelu (both forms), silu, mish, hardswish and softplus: as modules, functions, methods
@@ -145,7 +147,7 @@ class _Guided(torch.autograd.Function):
 
 
 class _Redirected(_Guided):
-    """An activation whose backward is g * phi', or max(g, 0) in rows where that is 0 everywhere."""
+    """An activation whose backward is g * phi', and where that is 0 all over a row, what leads out of flat parts."""
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
@@ -156,7 +158,10 @@ class _Redirected(_Guided):
         if passed.dim() == 0:
             return passed, None
         off = ~passed.flatten(1).any(1) if passed.dim() > 1 else passed == 0
-        return torch.where(off.reshape(-1, *[1] * (passed.dim() - 1)), positive(gradient), passed), None
+        moving, bound = positive(gradient), ctx.settings.get("max_val")
+        if bound is not None:
+            moving = torch.where(kept >= bound, gradient - moving, moving)
+        return torch.where(off.reshape(-1, *[1] * (passed.dim() - 1)), moving, passed), None
 
 
 def _one_dtype(gradient: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,9 +17,9 @@ from .seeds import generator
 class Jitter:
     """The most that a picture is moved: `shift` pixels each way, `scale` as a share, `turn` in degrees."""
 
-    shift: int = 8
-    scale: float = 0.05
-    turn: float = 5.0
+    shift: int = 16
+    scale: float = 0.1
+    turn: float = 10.0
 
     def __post_init__(self) -> None:
         if not (self.shift >= 0 and 0 <= self.scale < 1 and 0 <= self.turn <= 180):

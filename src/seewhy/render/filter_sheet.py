@@ -20,7 +20,7 @@ FEW = 8
 """Up to so many channels stand in lines with their pictures."""
 _MARGIN, _SIDE, _ACROSS, _DOWN = 0.3, 0.86, 0.14, 0.3  # inches
 _HEAD = 2.05
-_LINE, _CROP = 1.5, 1.05
+_LINE, _CROP, _MADE = 1.5, 1.05, 1.4
 _PIXELS, _BETWEEN = 86, 14  # of a map's side, and between two: as the inches above
 
 
@@ -134,11 +134,14 @@ def _head(sheet: Sheet, found: Filters, which: str) -> None:
 def _lines(found: Filters, chosen: list[int]) -> Figure:
     shown = max((len(found.filters[place].by_maximum.most) for place in chosen), default=0)
     most, least = min(shown, 9), min(shown, 3)
-    width = 2 * _MARGIN + 1.35 + 2.2 + (most + least) * (_CROP + 0.08) + 0.3
+    made = _MADE if any(found.filters[place].image is not None for place in chosen) else 0.0
+    start = _MARGIN + 1.35 + 2.2 + made
+    width = start + _MARGIN + (most + least) * (_CROP + 0.08) + 0.3
     sheet = Sheet(max(width, 8.5), _HEAD + 0.25 + len(chosen) * (_LINE + 0.25))
     _head(sheet, found, "")
-    start = _MARGIN + 1.35 + 2.2
     after = start + most * (_CROP + 0.08) + 0.3
+    if made:
+        sheet.text(start - made, _HEAD, "Drives it", Look(8.5, True))
     sheet.text(start, _HEAD, "Largest maximum" if found.mapped else "Largest value", Look(8.5, True))
     sheet.text(after, _HEAD, "Smallest", Look(8.5, True))
     for row, place in enumerate(chosen):
@@ -146,6 +149,9 @@ def _lines(found: Filters, chosen: list[int]) -> Figure:
         one = found.filters[place]
         sheet.picture(_MARGIN, top, 1.2, 1.2, map_picture(found, place, 200))
         _facts(sheet, found, place, top)
+        if one.image is not None:
+            sheet.picture(start - made, top, 1.2, 1.2, one.image)
+            sheet.text(start - made, top + 1.3, f"mean {number(one.driven or 0.0)}", Look(7))
         _excerpts(sheet, one.by_maximum.most[:most], start, top)
         _excerpts(sheet, one.by_maximum.least[:least], after, top)
     return sheet.finish()

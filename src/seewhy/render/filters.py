@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import html
 import io
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from ..core.errors import SettingError
 from ..core.filters import Excerpt, Filter, Filters, Picture
-from .files import check_folder, write_whole
-from .filter_sheet import channel_scale, colour_words, file_name, map_picture, plot_filters
+from .filter_sheet import channel_scale, colour_words, file_name, map_picture
 from .layers import data_uri
-from .pages import environment, script_hash, source
-from .sheet import figure_png
+from .pages import environment, script_data, script_hash, source
 from .wording import number, plain, provenance_facts
 
 MOST_BYTES = 17_000_000
@@ -94,7 +89,7 @@ def filters_page(found: Filters, *, embedded: bool = False) -> str:
             notes=tuple(map(plain, notes)),
             failures=[(plain(name), plain(why)) for name, why in found.failures],
             provenance=provenance_facts(found.provenance),
-            data=Markup(_json(data)),
+            data=script_data(data),
             style=Markup(source("leaderboard.css") + source("filters.css")),
             script=Markup(script),
             script_hash=script_hash(script),
@@ -109,19 +104,6 @@ def filters_html(found: Filters) -> str:
         f'<iframe title="Filters" sandbox="allow-scripts" srcdoc="{page}" '
         f'style="width:100%;height:{_FRAME_HEIGHT}px;border:0;resize:vertical;overflow:auto"></iframe>'
     )
-
-
-def save_filters(found: Filters, path: str | Path) -> Path:
-    """Returns the path of the file written: .html or .png. It appears whole or not at all.
-
-    Raises SettingError for another suffix, a missing folder, or a file that cannot be written.
-    """
-    path = Path(path)
-    form = _FORMS.get(path.suffix.lower())
-    if form is None:
-        raise SettingError(f"Filters are saved as .html or .png; given {str(path)!r}. Change the suffix.")
-    check_folder(path)
-    return write_whole(path, form(found))
 
 
 def atlas_data(found: Filters) -> tuple[dict[str, Any], int]:
@@ -199,6 +181,7 @@ def _entry(found: Filters, place: int, pictures: Pictures, names: _Names) -> dic
     return {
         "channel": one.index,
         "state": one.state,
+        "driven": None if one.driven is None else number(one.driven),
         "words": [number(value) for value in (numbers.mean, numbers.maximum, numbers.low, numbers.high)],
         "high": float(numbers.high),
         "active": round(numbers.active, 4),
@@ -249,15 +232,3 @@ def _shrunk(view: Picture) -> Picture:
     image = Image.fromarray(view)
     image.thumbnail((224, 224))
     return np.asarray(image)
-
-
-def _json(data: Any) -> str:
-    """Returns JSON that may stand in a script element: nothing in it can close that or open a comment."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-_FORMS: dict[str, Callable[[Filters], bytes]] = {
-    ".html": lambda found: filters_page(found).encode(),
-    ".png": lambda found: figure_png(plot_filters(found)),
-}

@@ -1,7 +1,9 @@
-"""Pictures made for a network, as PNG files and as figures."""
+"""Pictures made for a network: files of them, figures, and data that loads again."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,60 @@ from PIL import Image
 
 from ..core.errors import SettingError
 from ..core.visualization import Dream, Visualization
+from .files import check_folder, write_whole
+from .stored import Stored
+from .wording import number, plain, shorten
+
+VISUALIZATION = Stored("visualization", "a visualization", Visualization)
+DREAM = Stored("dream", "a dream", Dream)
 
 
-def save_pictures(images: NDArray[np.uint8], path: str | Path) -> Path:
-    """Writes pictures (n, H, W, 3) side by side, pixel for pixel, and returns the path; it must end in .png."""
+def save_visualization(record: Visualization, path: str | Path) -> Path:
+    """Returns the path of the file written, which appears whole or not at all.
+
+    .png: the pictures side by side, pixel for pixel. .npz, .json: all data, for `load_visualization`.
+
+    Raises SettingError for another suffix, a missing folder, or a file that cannot be written.
+    """
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise SettingError(f"Pictures are saved as .png, which keeps every pixel; given {path.name!r}.")
-    Image.fromarray(np.concatenate(list(images), axis=1)).save(path)
-    return path
+    form = _VISUALIZATION_FORMS.get(path.suffix.lower())
+    if form is None:
+        raise SettingError(
+            "A visualization is saved as .png, which keeps every pixel, or as .npz or .json; "
+            f"given {str(path)!r}. Change the suffix."
+        )
+    check_folder(path)
+    return write_whole(path, form(record))
+
+
+def save_dream(record: Dream, path: str | Path) -> Path:
+    """Returns the path of the file written: .png or .jpg, the dream; .npz or .json, all data, for `load_dream`.
+
+    Raises SettingError for another suffix, a missing folder, or a file that cannot be written.
+    """
+    path = Path(path)
+    form = _DREAM_FORMS.get(path.suffix.lower())
+    if form is None:
+        raise SettingError(f"A dream is saved as .png, .jpg, .npz or .json; given {str(path)!r}. Change the suffix.")
+    check_folder(path)
+    return write_whole(path, form(record))
+
+
+def load_visualization(path: str | Path) -> Visualization:
+    """Returns the visualization that was saved as .npz or .json; raises SettingError for other files."""
+    return VISUALIZATION.load(path)
+
+
+def load_dream(path: str | Path) -> Dream:
+    """Returns the dream that was saved as .npz or .json; raises SettingError for other files."""
+    return DREAM.load(path)
+
+
+def picture_bytes(images: NDArray[np.uint8], kind: str = "PNG", **options: Any) -> bytes:
+    """Returns pictures (n, H, W, 3) side by side as a file."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(list(images), axis=1)).save(buffer, format=kind, **options)
+    return buffer.getvalue()
 
 
 def plot_visualization(record: Visualization) -> Any:
@@ -27,16 +74,16 @@ def plot_visualization(record: Visualization) -> Any:
     from matplotlib.figure import Figure
 
     count = len(record.images)
-    figure = Figure(figsize=(3.2 * (count + 1), 3.4), layout="constrained")
+    figure = Figure(figsize=(3.2 * (count + 1), 3.6), layout="constrained")
     axes = figure.subplots(1, count + 1, squeeze=False)[0]
     for panel, image, value in zip(axes, record.images, record.reached.tolist(), strict=False):
         panel.imshow(image)
-        panel.set_title(f"{value:.4g}", fontsize="small")
+        panel.set_title(number(value), fontsize="small")
         panel.axis("off")
-    axes[-1].plot(record.steps, record.activation)
+    axes[-1].plot(record.steps, record.activation, marker=".")
     axes[-1].set_xlabel("step")
-    axes[-1].set_ylabel("value")
-    figure.suptitle(f"{record.feature} ({record.status})")
+    axes[-1].set_ylabel("highest value so far")
+    figure.suptitle(f"{shorten(plain(record.feature), 60 * (count + 1) // 2)} ({record.status})")
     return figure
 
 
@@ -49,6 +96,19 @@ def plot_dream(record: Dream) -> Any:
         figure.subplots(1, 2), (record.original, record.image), ("photograph", record.features), strict=True
     ):
         panel.imshow(image)
-        panel.set_title(title, fontsize="small")
+        panel.set_title(shorten(plain(title), 60), fontsize="small")
         panel.axis("off")
     return figure
+
+
+_VISUALIZATION_FORMS: dict[str, Callable[[Visualization], bytes]] = {
+    ".png": lambda record: picture_bytes(record.images),
+    **VISUALIZATION.forms,
+}
+_JPEG = {"quality": 95, "subsampling": 0}
+_DREAM_FORMS: dict[str, Callable[[Dream], bytes]] = {
+    ".png": lambda record: picture_bytes(record.image[None]),
+    ".jpg": lambda record: picture_bytes(record.image[None], "JPEG", **_JPEG),
+    ".jpeg": lambda record: picture_bytes(record.image[None], "JPEG", **_JPEG),
+    **DREAM.forms,
+}

@@ -66,7 +66,7 @@ def dream(  # noqa: PLR0913 - the front door: each of these is a question of its
     wrapped = wrap(model)
     how = Dreaming(octaves, scale, steps, rate, tile, min(16, (tile - 1) // 4))
     case = photograph(wrapped, image, check_seed(seed))
-    target = _target(wrapped, case, layers, guide)
+    target = _target(wrapped, case, layers, guide, tile)
     frames: list[Dream] = []
 
     def kept(frame: Dream) -> None:
@@ -103,19 +103,39 @@ def photograph(model: Model, image: Any, seed: int) -> Case:
     return case
 
 
-def _target(model: Model, case: Case, layers: Any, guide: Any) -> Target:
+def _target(model: Model, case: Case, layers: Any, guide: Any, tile: int) -> Target:
     items = [layers] if isinstance(layers, (str, nn.Module, Feature)) else list(layers or ())
     features = [item for item in items if isinstance(item, Feature)]
     if features:
         if len(features) < len(items) or guide is not None:
             raise SettingError("layers takes layers or features, not both; a guide goes with layers only.")
-        return _sum(resolved(model, case, features, False)[0])
+        found = resolved(model, _probe(model, case, tile), features, False)[0]
+        if any(map(_placed, found)):
+            raise SettingError(
+                "A dream goes through several sizes and tiles, in which a position is another place each time; given a "
+                "Neuron, or a Direction with a position. Use the whole Channel or Direction."
+            )
+        return _sum(found)
     names = [model.layer_name(item) for item in items if not isinstance(item, Feature)] or [_middle(model, case)]
     return _sum([Energy(name) for name in names]) if guide is None else _guided(model, guide, names, case.seed)
 
 
 def _sum(parts: Sequence[Target]) -> Target:
     return parts[0] if len(parts) == 1 else Combination(tuple((1.0, part) for part in parts))
+
+
+def _placed(target: Target) -> bool:
+    """Returns whether a target is one place of a map."""
+    if isinstance(target, Combination):
+        return any(_placed(part) for _, part in target.parts)
+    return getattr(target, "position", None) is not None
+
+
+def _probe(model: Model, case: Case, tile: int) -> Case:
+    """Returns a corner of the photograph, large enough to tell how layers are laid out, and small whatever its size."""
+    side = min(14 * STRIDE, tile)
+    (probe,) = cases(model, case.x[0][..., :side, :side].contiguous(), case.seed)
+    return probe
 
 
 def _middle(model: Model, case: Case) -> str:

@@ -1,46 +1,65 @@
-"""The images that drive channels most, where the part that makes them is there."""
+"""The images that drive channels most, made for a few channels of a layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import import_module
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..core.errors import SeewhyError
 from ..core.filters import Picture
+from ..core.targets import Unit
+from ..core.visualization import Visualization
+from ..features.objectives import Channel
 from ..models.model import Model
-from .filter_crops import thumbnail
+from .visualise import visualize
 
 MOST_IMAGES = 24
 """Channels whose image is made: each takes hundreds of passes."""
 
 
-def images_of(model: Model, layer: str, channels: Sequence[int], seed: int) -> tuple[dict[int, Picture], list[str]]:
-    """Returns small images by channel, and notes on what was left out."""
-    maker = _maker()
-    if maker is None:
-        return {}, ["Images that drive a channel were asked for; this installation has no feature visualisation."]
-    notes = []
+@dataclass(frozen=True, slots=True, eq=False)
+class Driven:
+    """Images by channel, each with the mean of the channel's map; what is to be said; whether it was cut short."""
+
+    images: Mapping[int, tuple[Picture, float]]
+    notes: tuple[str, ...] = ()
+    interrupted: bool = False
+
+
+def images_of(
+    model: Model,
+    layer: str,
+    channels: Sequence[int],
+    seed: int,
+    on_frame: Callable[[Visualization], None] | None = None,
+) -> Driven:
+    """Returns the images of the first channels; after an interrupt those that there were by then, if any."""
+    notes: tuple[str, ...] = ()
     if len(channels) > MOST_IMAGES:
-        notes.append(
+        notes = (
             f"Images that drive a channel were made for the first {MOST_IMAGES} of {len(channels)} channels, since "
-            "each takes hundreds of passes. Name channels to have theirs."
+            "each takes hundreds of passes. Name channels to have theirs.",
         )
-    visualize, channel_of = maker
+    frames: dict[int, Visualization] = {}
+
+    def kept(frame: Visualization) -> None:
+        assert isinstance(frame.target, Unit)
+        frames[frame.target.channel] = frame
+        if on_frame is not None:
+            on_frame(frame)
+
     asked = channels[:MOST_IMAGES]
+    interrupted = False
     try:
-        made = visualize(model, [channel_of(layer, one) for one in asked], seed=seed)
+        made = visualize(model, [Channel(layer, one) for one in asked], seed=seed, on_frame=kept)
+        frames = dict(zip(asked, made, strict=True))
     except SeewhyError as error:
-        return {}, [*notes, f"There are no images that drive a channel: {error}"]
-    return {one: thumbnail(np.asarray(made[at].image, dtype=np.uint8)) for at, one in enumerate(asked)}, notes
-
-
-def _maker() -> tuple[Any, Any] | None:
-    """Returns the function that visualises and the objective it takes; None where they are not installed."""
-    try:
-        study, objectives = (import_module(f"seewhy.{name}") for name in ("study.visualise", "features.objectives"))
-        return study.visualize, objectives.Channel
-    except (ImportError, AttributeError):
-        return None
+        return Driven({}, (*notes, f"There are no images that drive a channel: {error}"))
+    except KeyboardInterrupt:
+        if not frames:
+            raise
+        interrupted = True
+        steps = min(frame.steps[-1] for frame in frames.values())
+        notes = (*notes, f"Images that drive a channel are unfinished: they were interrupted after {steps} steps.")
+    images = {one: (frame.image, float(frame.reached[frame.best])) for one, frame in frames.items()}
+    return Driven(images, notes, interrupted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -42,6 +43,12 @@ def summarised(case: Case, layer: str, channels: Tensor) -> Flow[Summary]:
         return summary(placed[0, channels.to(placed.device)])
 
     fold = stack(pick, lambda parts: parts[0])
+    return (yield from ask(Query(case.rows(), Unit(layer, 0), fold, Record(activations=(layer,)))))
+
+
+def layer_values(case: Case, layer: str) -> Flow[Tensor]:
+    """Returns what the layer gives for the picture, (1, ...)."""
+    fold = stack(lambda chunk: chunk.activations[layer], torch.cat)
     return (yield from ask(Query(case.rows(), Unit(layer, 0), fold, Record(activations=(layer,)))))
 
 
@@ -129,6 +136,22 @@ class Sweep:
         self.low = torch.minimum(self.low, found.low)
         self.high = torch.maximum(self.high, found.maximum)
         self.count += 1
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns all that is kept, but for the count."""
+        boards = list(self.boards.values())
+        keys = {f"keys-{place}": board.keys for place, board in enumerate(boards)}
+        rows = {f"rows-{place}": board.rows for place, board in enumerate(boards)}
+        return {**keys, **rows, "sums": self.sums, "low": self.low, "high": self.high}
+
+    def put_back(self, tensors: Mapping[str, Tensor], count: int) -> None:
+        """Goes on from what `tensors` returned; raises ValueError for another sweep's."""
+        own = self.tensors()
+        if {name: one.shape for name, one in own.items()} != {name: one.shape for name, one in tensors.items()}:
+            raise ValueError("these are tensors of another sweep")
+        for name, one in own.items():
+            one.copy_(tensors[name])
+        self.count = count
 
     def statistics(self, channel: int) -> Statistics:
         """Returns a channel's numbers over all pictures."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,18 @@ from torch import Tensor, nn
 
 from ..core.errors import InputError, LayerError, SettingError, UnsupportedModelError
 from ..core.explanation import Answer
-from ..core.filters import Example, Filter, Filters, Numbers, Picture, Speech
-from ..core.queries import stack
-from ..core.query import Flow, Query, Record, ask
+from ..core.filters import Example, Filter, Filters, Numbers, Speech
 from ..core.rows import Case
-from ..core.targets import Unit
+from ..core.visualization import Visualization
 from ..engine import Engine, Options
 from ..models.model import Model
 from ..models.wrapping import load, wrap
 from .attribute import AnyModel, check_seed
 from .filter_crops import Crops
-from .filter_images import images_of
+from .filter_images import Driven, images_of
 from .filter_layers import Layout, Proof, channels_first, chosen_channels, layout_of, proven
-from .filter_sweep import MAXIMUM, MEAN, Summary, Sweep, summarised, summary
+from .filter_resume import Resume
+from .filter_sweep import MAXIMUM, MEAN, Summary, Sweep, layer_values, summarised, summary
 from .measuring import words
 from .pictures import pictures_in
 from .prediction import label
@@ -47,6 +47,7 @@ def filters(  # noqa: PLR0913 - the front door: each of these is a question of i
     visualize: bool = False,
     seed: int = 0,
     options: Options | None = None,
+    resume: str | Path | None = None,
 ) -> Filters:
     """Returns what channels of a layer answer to: pictures that excite each most and least, and what it says.
 
@@ -56,6 +57,8 @@ def filters(  # noqa: PLR0913 - the front door: each of these is a question of i
     channels: their numbers; None takes all.
     top: how many pictures are kept for each channel, of the most and of the least.
     visualize: whether to make the image that drives each channel most, of at most 24 channels.
+    resume: a file to keep an unfinished sweep in: called again with the same model, files and settings, it goes on from
+        there; removed in the end. Pictures that are no files are always read anew.
 
     Pictures are ranked by the maximum and by the mean of the channel's map. Crops are what the unit with the largest
     value sees, mapped back to the photograph. A picture that cannot be read is listed in `failures`.
@@ -67,6 +70,7 @@ def filters(  # noqa: PLR0913 - the front door: each of these is a question of i
         raise SettingError(f"top must be a whole number of 1 or more; given {top!r}.")
     wrapped = load(model) if isinstance(model, str) else wrap(model)
     survey = Survey(wrapped, pictures_in(images), layer, channels, top, check_seed(seed), options or Options())
+    survey.resume = None if resume is None else Path(resume)
     return survey.finish(visualize=visualize)
 
 
@@ -83,7 +87,12 @@ class Opening:
 
 @dataclass(slots=True)
 class Survey:
-    """A layer over pictures, under way. on_picture: called with each picture's number once it is done."""
+    """A layer over pictures, under way.
+
+    on_picture: called with each picture's number once it is done. on_frame: with images that drive a channel, as they
+    are made. keep: an interrupt ends the run early, and what there is by then is returned; `interrupted` says so.
+    resume: a file that is there while the sweep is unfinished, and from which the same one goes on.
+    """
 
     model: Model
     pictures: Sequence[tuple[str, Any]]
@@ -93,6 +102,10 @@ class Survey:
     seed: int
     options: Options
     on_picture: Callable[[int], None] | None = None
+    on_frame: Callable[[Visualization], None] | None = None
+    keep: bool = False
+    resume: Path | None = None
+    interrupted: bool = False
     failures: dict[int, str] = field(default_factory=dict)
     name: str = ""
 
@@ -110,8 +123,8 @@ class Survey:
         seen, seen_words = measure(self.model, opening.subject.case, self.name, opening.layout, options)
         crops = Crops(self.model, self.pictures, seen, opening.layout.grid)
         kept = crops.collect(sweep)
-        images, notes = images_of(self.model, self.name, channels, self.seed) if visualize else ({}, [])
-        made = tuple(self._filter(sweep, crops, place, (one, images.get(one))) for place, one in enumerate(channels))
+        driven = self._images(channels) if visualize and not self.interrupted else Driven({})
+        made = tuple(self._filter(sweep, crops, place, (one, driven)) for place, one in enumerate(channels))
         failures = [(self.pictures[place][0], why) for place, why in sorted(self.failures.items())]
         return Filters(
             self.model.name,
@@ -127,15 +140,47 @@ class Survey:
             self._speech(opening, channels, sweep),
             opening.proof if isinstance(opening.proof, str) else "",
             (*failures, *crops.lost),
-            (*notes, *kept, *(opening.subject.notes if len(self.pictures) == 1 else ())),
+            (*self._cut_short(sweep), *driven.notes, *kept, *self._said_of(opening)),
             self._provenance(opening.layout),
         )
 
     def _swept(self, channels: Sequence[int]) -> Sweep:
-        sweep = Sweep(len(channels), self.top)
-        for number, found in self._summaries(torch.tensor(channels, device="cpu")):
-            sweep.add(number, found)
+        sweep, failures = Sweep(len(channels), self.top), self.failures
+        what = [self.name, list(channels), self.top, self.seed]
+        file = None if self.resume is None else Resume.of(self.resume, self.model, self.pictures, what)
+        done = 0 if file is None else file.restore(sweep, failures)
+        try:
+            for number, found in self._summaries(torch.tensor(channels, device="cpu"), done):
+                if found is not None:
+                    sweep.add(number, found)
+                done = number + 1
+                if file is not None:
+                    file.keep(sweep, done, failures)
+        except KeyboardInterrupt:
+            if file is not None:
+                file.keep(sweep, done, failures, now=True)
+            if not self.keep or not sweep.count:
+                raise
+            self.interrupted = True
+        if file is not None and not self.interrupted:
+            file.drop()
         return sweep
+
+    def _images(self, channels: Sequence[int]) -> Driven:
+        driven = images_of(self.model, self.name, channels, self.seed, self.on_frame)
+        self.interrupted = driven.interrupted
+        if self.interrupted and not self.keep:
+            raise KeyboardInterrupt
+        return driven
+
+    def _said_of(self, opening: Opening) -> tuple[str, ...]:
+        return opening.subject.notes if len(self.pictures) == 1 else ()
+
+    def _cut_short(self, sweep: Sweep) -> tuple[str, ...]:
+        seen = sweep.count + len(self.failures)
+        if not self.interrupted or seen >= len(self.pictures):
+            return ()
+        return (f"Interrupted: these are the first {seen} of {len(self.pictures)} pictures.",)
 
     def _open(self) -> Opening:
         """Returns what the first picture that can be read tells.
@@ -150,7 +195,7 @@ class Survey:
                 self.failures[number] = words(error)
                 continue
             case = subject.case
-            flows = {"values": _values(case, self.name), "proof": proven(case, self.name)}
+            flows = {"values": layer_values(case, self.name), "proof": proven(case, self.name)}
             found = Engine(self.model, replace(self.options, on_event=None)).run(flows.items())
             last = found["values"].error
             if isinstance(last, LayerError):
@@ -170,9 +215,9 @@ class Survey:
     def _first_failure(self) -> str:
         return next((f"{self.pictures[number][0]}: {why}" for number, why in sorted(self.failures.items())), "")
 
-    def _summaries(self, channels: Tensor) -> Iterator[tuple[int, Summary]]:
-        """Yields each picture's numbers, in order; a few pictures at a time share their passes."""
-        waiting = iter(range(len(self.pictures)))
+    def _summaries(self, channels: Tensor, done: int) -> Iterator[tuple[int, Summary | None]]:
+        """Yields each picture's numbers, in order, None where it failed; a few at a time share their passes."""
+        waiting = iter(range(done, len(self.pictures)))
         while group := list(islice(waiting, TOGETHER)):
             flows = [
                 (number, summarised(case, self.name, channels))
@@ -182,10 +227,9 @@ class Survey:
             found = Engine(self.model, self.options).run(flows)
             for number in group:
                 outcome = found.get(number)
-                if outcome is not None and outcome.error is None:
-                    yield number, outcome.value
-                elif outcome is not None:
+                if outcome is not None and outcome.error is not None:
                     self._failed(number, outcome.error)
+                yield number, outcome.value if outcome is not None and outcome.error is None else None
                 if self.on_picture is not None:
                     self.on_picture(number)
 
@@ -203,9 +247,10 @@ class Survey:
                 continue
             yield number, case
 
-    def _filter(self, sweep: Sweep, crops: Crops, place: int, one: tuple[int, Picture | None]) -> Filter:
+    def _filter(self, sweep: Sweep, crops: Crops, place: int, one: tuple[int, Driven]) -> Filter:
         by_maximum, by_mean = crops.ranked(place, MAXIMUM), crops.ranked(place, MEAN)
-        return Filter(one[0], sweep.statistics(place), sweep.state(place), by_maximum, by_mean, one[1])
+        image, driven = one[1].images.get(one[0], (None, None))
+        return Filter(one[0], sweep.statistics(place), sweep.state(place), by_maximum, by_mean, image, driven)
 
     def _speech(self, opening: Opening, channels: Sequence[int], sweep: Sweep) -> Speech | None:
         proof = opening.proof
@@ -244,17 +289,6 @@ class Survey:
             "seed": self.seed,
             "versions": versions(),
         }
-
-
-def _values(case: Case, layer: str) -> Flow[Tensor]:
-    rows = Query(
-        case.rows(),
-        Unit(layer, 0),
-        stack(lambda chunk: chunk.activations[layer], torch.cat),
-        Record(activations=(layer,)),
-    )
-    values: Tensor = yield from ask(rows)
-    return values
 
 
 def _float32(values: Tensor) -> Numbers:

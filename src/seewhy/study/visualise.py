@@ -16,6 +16,7 @@ from ..core.rows import Case
 from ..core.targets import Target, describe, inner_layers
 from ..core.visualization import Visualization
 from ..engine import Engine, Options
+from ..engine.prepared import REPAYS
 from ..engine.run import drive
 from ..engine.scoring import settled_kind
 from ..features.ascent import EXERCISE, Ascent
@@ -84,8 +85,9 @@ def visualize(  # noqa: PLR0913 - the front door: each of these is a question of
     """Returns pictures that excite a feature; of a list of features one record each, worked on in shared rounds.
 
     feature: `seewhy.features.Channel`, `Neuron`, `Direction`, `Logit`, or a weighted sum of them.
-    image: a picture or (1, C, H, W) tensor to start from: plain Adam on its pixels. None starts from faint noise, in
-        Fourier space, with jitter. ascent: all settings; steps and diversity override it.
+    image: a picture or (1, C, H, W) tensor to start from: plain Adam on its pixels, 100 steps of 0.1 in the network's
+        own units (`seewhy.features.EXERCISE`). None starts from faint noise, in Fourier space, with jitter.
+    ascent: all settings; steps and diversity override it.
     size: (H, W), or (C, H, W), of the picture; None is what the model's preprocessing makes.
     count: pictures of each feature, kept apart by `diversity`.
     on_frame: called with the best pictures so far, every few steps; what an interrupted run leaves.
@@ -117,7 +119,7 @@ def visualize(  # noqa: PLR0913 - the front door: each of these is a question of
         )
     ]
     try:
-        outcomes = Engine(wrapped, options or Options()).run(flows)
+        outcomes = Engine(wrapped, _repaid(options or Options(), len(flows) * count * how.steps)).run(flows)
     except CancelledError as error:
         error.finished = [frames[place] for place in sorted(frames)]
         raise
@@ -139,6 +141,11 @@ def _settings(ascent: Ascent | None, from_image: bool, steps: int | None, divers
     how = ascent if ascent is not None else EXERCISE if from_image else Ascent()
     how = how if steps is None else replace(how, steps=steps)
     return how if diversity is None else replace(how, diversity=diversity)
+
+
+def _repaid(options: Options, rows: int) -> Options:
+    """Returns the options, with a prepared copy of the network for a long climb: each of its rounds has few rows."""
+    return replace(options, prepared="always") if options.prepared == "auto" and rows >= REPAYS else options
 
 
 def _start(case: Case, image: Any) -> Tensor | None:

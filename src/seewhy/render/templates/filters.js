@@ -1,5 +1,6 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
+const imaged = data.filters.some((one) => one.image >= 0);
 const [field, order, list, count, shownClasses, holder, more] =
   ["search", "order", "list", "count", "classes", "filters", "more"].map((id) => document.getElementById(id));
 const STEP = 40;
@@ -82,9 +83,9 @@ function crop([picture, name, value, mark, box]) {
 
 function card(place) {
   const one = data.filters[place];
-  const made = element("article", "filter");
+  const made = element("article", imaged ? "filter imaged" : "filter");
   const maps = element("div", "drawn");
-  for (const [picture, words, className] of [[one.map, "on the picture", ""], [one.image, "what drives it", "made"]]) {
+  for (const [picture, words, className] of [[one.image, `drives it: mean ${one.driven}`, "made"], [one.map, "on the picture", ""]]) {
     if (picture < 0) continue;
     const image = element("img", className);
     image.src = data.pictures[picture];

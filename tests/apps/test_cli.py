@@ -49,6 +49,15 @@ def test_explain_writes_a_report_that_names_the_prediction(capsys, cat, tmp_path
     assert "Grad-CAM" in page
 
 
+def test_several_outputs_are_all_written(capsys, cat, tmp_path):
+    files = [tmp_path / name for name in ("one.html", "one.png", "one.json")]
+    outputs = [part for file in files for part in ("-o", str(file))]
+    code, out, _ = run(capsys, "explain", cat, "-m", "grad-cam", "--no-contrast", *outputs)
+    assert code == 0
+    assert [file.stat().st_size > 1000 for file in files] == [True] * 3
+    assert out.count("Wrote") == 3
+
+
 def test_one_bad_file_is_reported_and_the_others_are_done(capsys, cat, tmp_path):
     cup = tmp_path / "cup.jpg"
     Image.fromarray(coffee()).save(cup)

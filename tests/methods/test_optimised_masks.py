@@ -402,7 +402,8 @@ def test_a_constant_network_hides_nothing(kind: type[Method]) -> None:
 )
 def test_chance_follows_the_seed(method: Method) -> None:
     net, x = _net(), _picture()
-    once, again, other = (method.attribute(net, x, seed=seed).values for seed in (1, 1, 2))
+    fixed = Options(batch_size=4)  # sizes of batches are found by a clock, and move the last bits
+    once, again, other = (seewhy.attribute(net, x, method, seed=seed, options=fixed).values for seed in (1, 1, 2))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
 

@@ -109,7 +109,7 @@ def method(name: str, layer: Any = None, reshape: Any = None) -> Any:
         "feature-ablation": FeatureAblation(segments=3, baseline="zero"),
         "lime": Lime(segments=halves, baseline="zero", samples=DRAWS),
         "kernel-shap": KernelShap(segments=halves, baseline="zero"),
-        "rise": Rise(masks=MASKS, cells=2, baseline="zero"),
+        "rise": Rise(masks=MASKS, cells=2, baseline="zero", estimator="mean"),
         "guided-backprop": GuidedBackprop(),
         "deconvnet": Deconvnet(),
     }

@@ -12,6 +12,10 @@ from rich.console import Console
 
 from .._version import __version__
 from ..core.errors import SeewhyError
+from . import text_commands
+from .embedding_commands import embeddings
+from .model_options import Checkpoint, Debug, Device, ModelSpec, Preprocess
+from .tree_command import tree
 
 app = typer.Typer(
     name="seewhy",
@@ -21,28 +25,6 @@ app = typer.Typer(
 )
 console = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
-
-ModelSpec = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help="efficientnet-lite0 (the default), timm:NAME, torchvision:NAME, hf:FOLDER_OR_NAME, onnx:FILE, "
-        "keras:FILE, or FILE.py:FACTORY. A name of timm or torchvision with @random has random weights.",
-    ),
-]
-Checkpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", help="File of weights: safetensors, or a PyTorch state dict.")
-]
-Preprocess = Annotated[
-    str | None,
-    typer.Option(
-        "--preprocess",
-        help="Turn pictures into input, and name classes, as this model does: efficientnet-lite0, timm:NAME or "
-        "torchvision:NAME. For files that do not say it.",
-    ),
-]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; chosen automatically if not given.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def _version(wanted: bool) -> None:
@@ -92,8 +74,12 @@ def explain(
         typer.Option("--budget", help="Forward passes that the evidence for a picture may take; 4000 if not given."),
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Output: .html, .png, .npz or .json; or a folder. Default: report.html."),
+        list[Path] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Output, repeatable: .html, .png, .npz or .json; or a folder. Default: report.html.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of methods that draw samples.")] = 0,
     device: Device = None,
@@ -111,7 +97,7 @@ def explain(
         contrast=not no_contrast,
         evidence=evidence or budget is not None,
         budget=budget,
-        output=output,
+        outputs=tuple(output or ()),
         seed=seed,
     )
     raise typer.Exit(explain_files(request, _loader(model, checkpoint, preprocess, device), console, stderr))
@@ -183,7 +169,13 @@ def filters(
         Path | None, typer.Option("--sheet", help="Sheet of the channels' maps on the first picture, .png.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Atlas to browse, .html. Default: filters.html.")
+        list[Path] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Output, repeatable: .html, an atlas to browse; .csv, a table; .json or .npz, all data. Default: "
+            "filters.html.",
+        ),
     ] = None,
     visualize: Annotated[
         bool, typer.Option("--visualize", help="Make the image that drives each channel most, of at most 24: minutes.")
@@ -195,7 +187,7 @@ def filters(
     """Show what the channels of a layer answer to, over any number of pictures."""
     from .filtering import Request, filter_files
 
-    request = Request(tuple(images), layer, tuple(channel or ()), top, sheet, output, visualize, seed)
+    request = Request(tuple(images), layer, tuple(channel or ()), top, sheet, tuple(output or ()), visualize, seed)
     raise typer.Exit(filter_files(request, _loader(model, checkpoint, preprocess, device), console, stderr))
 
 
@@ -214,7 +206,9 @@ def dream(
     model: ModelSpec = None,
     checkpoint: Checkpoint = None,
     preprocess: Preprocess = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Output, .png or .jpg.")] = Path("dream.png"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Output, .png, .jpg, .json or .npz.")] = Path(
+        "dream.png"
+    ),
     seed: Annotated[int, typer.Option("--seed", help="Seed of the shifts.")] = 0,
     device: Device = None,
     debug: Debug = False,  # read by main, which sees every error
@@ -223,7 +217,7 @@ def dream(
     from .dreaming import Request, dream_file
 
     request = Request(image, layer, channel, octaves, steps, guide, output, seed)
-    raise typer.Exit(dream_file(request, _loader(model, checkpoint, preprocess, device), console))
+    raise typer.Exit(dream_file(request, _loader(model, checkpoint, preprocess, device), console, stderr))
 
 
 @app.command()
@@ -267,6 +261,12 @@ def layers(
         rank_layers(load, rank, console)
     else:
         show_layers(load, image, console)
+
+
+app.command()(tree)
+app.command()(text_commands.text)
+app.command()(text_commands.generate)
+app.command()(embeddings)
 
 
 def _loader(spec: str | None, checkpoint: Path | None, preprocess: str | None, device: str | None) -> Any:

@@ -35,7 +35,7 @@ class Request:
     rather_than: str | None
     layer: str | None
     contrast: bool
-    output: Path | None
+    outputs: tuple[Path, ...]
     seed: int
     evidence: bool = False
     budget: int | None = None
@@ -52,7 +52,7 @@ def explain_files(request: Request, load: Callable[[], Model], console: Console,
         if name != BEST:
             find(name)
     proof = request.proof
-    keeper = Keeper.of(request)
+    keepers = [Keeper.of(path, len(request.images)) for path in request.outputs or (Path("report.html"),)]
     model = load()
     failed = False
     with PassBar(console) as bar:
@@ -65,9 +65,10 @@ def explain_files(request: Request, load: Callable[[], Model], console: Console,
                     continue
                 print_summary(console, result)
                 failed |= _incomplete(result, request.methods)
-                keeper.keep(result, Path(image).stem)
+                for keeper in keepers:
+                    keeper.keep(result, Path(image).stem)
         finally:
-            written = keeper.finish()
+            written = [path for keeper in keepers for path in keeper.finish()]
     for path in written:
         console.print(f"Wrote {path}", soft_wrap=True)
     return 1 if failed else 0
@@ -111,16 +112,15 @@ class Keeper:
     written: list[Path]
 
     @staticmethod
-    def of(request: Request) -> Keeper:
-        """Returns the keeper for `-o`; raises SettingError for a path that cannot take the output."""
-        path = request.output or Path("report.html")
+    def of(path: Path, images: int) -> Keeper:
+        """Returns the keeper for one `-o`; raises SettingError for a path that cannot take so many images."""
         suffix = path.suffix.lower()
         if suffix and suffix not in SUFFIXES and not path.is_dir():
             raise SettingError(f"-o takes a file ending in {', '.join(SUFFIXES)}, or a folder; given {str(path)!r}.")
         if suffix in SUFFIXES and not path.is_dir():
-            if suffix != ".html" and len(request.images) > 1:
+            if suffix != ".html" and images > 1:
                 raise SettingError(
-                    f"-o {path} can hold one picture; given {len(request.images)}. Name a folder, or an .html report."
+                    f"-o {path} can hold one picture; given {images}. Name a folder, or an .html report."
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             return Keeper(path, False, [], [])

@@ -15,7 +15,7 @@ from .geometry import Geometry
 from .targets import Target
 from .upsample import resize_map
 
-Reduce: TypeAlias = Literal["max", "sum", "absmax", "none"]
+Reduce: TypeAlias = Literal["max", "sum", "absmax", "norm", "none"]
 Values: TypeAlias = "Tensor | tuple[Tensor, ...]"
 
 
@@ -60,7 +60,8 @@ class Attribution:
     def heatmap(self, reduce: Reduce | None = None, size: Literal["input", "layer", "image"] = "input") -> Any:
         """Returns the map as (N, *spatial), unscaled; a tuple with several inputs.
 
-        reduce: the method's channel rule unless given: "max", "sum" or "absmax" (maximum of absolute values).
+        reduce: the method's channel rule unless given: "max", "sum", "absmax" (maximum of absolute values) or "norm"
+            (Euclidean).
         size: "input" brings the map to the input's size (linear interpolation, align_corners=False), "layer"
             leaves it as the method made it, "image" maps crop and resize back onto the original photograph,
             NaN where the model saw nothing: (N, H, W), or a list of (H, W) where photographs differ in size.
@@ -115,9 +116,12 @@ def _reduce(values: Tensor, reduce: str) -> Tensor:
             return values.sum(1)
         case "absmax":
             return values.abs().amax(1)
+        case "norm":
+            length: Tensor = torch.linalg.vector_norm(values, dim=1)
+            return length
         case "none" if values.shape[1] == 1:
             return values[:, 0]
-    raise SettingError(f"reduce takes 'max', 'sum' or 'absmax' for values with channels; given {reduce!r}.")
+    raise SettingError(f"reduce takes 'max', 'sum', 'absmax' or 'norm' for values with channels; given {reduce!r}.")
 
 
 def _join(parts: Sequence[Any]) -> Any:

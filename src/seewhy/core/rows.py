@@ -33,10 +33,21 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionFacts:
+    """Which layers give attention weights (n, heads, T, T), first to last: a stack for each text that is read apart."""
+
+    stacks: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
-    """What the model tells methods about its input: the values of black and white, per channel."""
+    """What the model tells methods about its input: the values of black and white, per channel.
+
+    attention: where its attention weights can be had, for methods that follow them.
+    """
 
     value_range: tuple[Tensor, Tensor] | None = None
+    attention: AttentionFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

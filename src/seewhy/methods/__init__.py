@@ -1,6 +1,7 @@
 """Explanation methods: one file each, mathematics only."""
 
 from .ablation_cam import AblationCam
+from .attention_rollout import AttentionGradient, AttentionRollout
 from .cam import Cam
 from .deconvnet import Deconvnet
 from .eigen_cam import EigenCam
@@ -32,6 +33,8 @@ from .xgrad_cam import XGradCam
 
 __all__ = [
     "AblationCam",
+    "AttentionGradient",
+    "AttentionRollout",
     "Cam",
     "Deconvnet",
     "EigenCam",

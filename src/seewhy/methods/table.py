@@ -15,6 +15,7 @@ REDUCES: Mapping[str, str] = {
     "max": "maximum over channels",
     "sum": "sum over channels",
     "absmax": "largest magnitude over channels",
+    "norm": "Euclidean norm over channels",
     "none": "one map",
 }
 COLUMNS = ("method", "passes for one picture", "needs of the model", "values", "when not to use it", "source")

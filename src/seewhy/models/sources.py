@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..core.errors import ModelFileError, UnknownNameError, nearest
-from . import keras_models, offline
+from . import keras_models, minilm, offline
 from .checkpoints import apply_checkpoint, read_checkpoint
 from .onnx_models import from_onnx
 from .parts import Parts
@@ -29,8 +29,8 @@ _FORMATS: dict[str, Callable[[str, str], Parts]] = {
 }
 _SUFFIXES = {".onnx": "onnx", **dict.fromkeys(keras_models.SUFFIXES, "keras")}
 _READS = (
-    f"'{DEFAULT}', 'timm:NAME', 'torchvision:NAME' (each also with '{RANDOM_SUFFIX}'), 'hf:FOLDER_OR_NAME', "
-    "'onnx:FILE', 'keras:FILE' or 'FILE.py:FACTORY'"
+    f"'{DEFAULT}', '{minilm.NAME}', 'timm:NAME', 'torchvision:NAME' (each of these two also with '{RANDOM_SUFFIX}'), "
+    "'hf:FOLDER_OR_NAME', 'onnx:FILE', 'keras:FILE' or 'FILE.py:FACTORY'"
 )
 
 
@@ -99,7 +99,7 @@ def _unknown(spec: str) -> str:
     """Returns what was expected instead of a specification that is of no known form."""
     bare = spec.partition("@")[0]
     prefix, colon, _ = bare.partition(":")
-    hint = nearest(prefix + colon, [DEFAULT, *(f"{source}:" for source in (*_ZOOS, *_FORMATS))])
+    hint = nearest(prefix + colon, [DEFAULT, minilm.NAME, *(f"{source}:" for source in (*_ZOOS, *_FORMATS))])
     if prefix in _ZOOS:
         hint = f" Write '{prefix}:NAME' or '{prefix}:NAME{RANDOM_SUFFIX}'."
     elif spec.endswith(".py"):

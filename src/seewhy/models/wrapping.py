@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core.errors import InputTypeError, SettingError
 from .black_box import BlackBox, name_of
+from .derived import Derived
 from .functions import function_box
 from .keras_models import adapted, is_keras_model
 from .kinds import OutputKind, check_kind
@@ -20,6 +22,8 @@ from .model import AnyPreprocessing, Model, unwrapped
 from .outputs import Selector
 from .preprocess import Preprocessing
 from .sources import build
+from .text_loading import load_text
+from .text_models import text_model
 from .transformers_models import is_image_processor, is_transformers_model, labels_of, processor_steps
 from .transforms import CallablePreprocessing
 
@@ -36,6 +40,8 @@ def wrap(  # noqa: PLR0913 - everything that may be known about somebody's netwo
     name: str | None = None,
     arrays: bool | None = None,
     logits: bool = False,
+    tokenizer: Any = None,
+    task: str | None = None,
 ) -> Model:
     """Returns a `Model` around any nn.Module, Keras 3 model, or function of a batch; it is never changed itself.
 
@@ -51,6 +57,10 @@ def wrap(  # noqa: PLR0913 - everything that may be known about somebody's netwo
     arrays: for a function, True gives it NumPy arrays and False tensors (N, ...). None reads the annotation of its
         first parameter; without one, the first call tries tensors, then arrays.
     logits: for a Keras model, explains what its last softmax or sigmoid is given.
+    tokenizer: a tokenizer of transformers, which makes a text model of the network: it must take inputs_embeds= and
+        attention_mask=, and say by get_input_embeddings() which layer embeds its tokens. task: what it was made for,
+        "encoder", "classifier", "question-answering", "masked-lm", "seq2seq-lm" or "causal-lm"; told from the names of
+        transformers' own classes.
 
     A function is explained by methods that need scores only. One that takes a single row at a time wants
     `Options(batch_size=1)`.
@@ -59,6 +69,10 @@ def wrap(  # noqa: PLR0913 - everything that may be known about somebody's netwo
     """
     if isinstance(network, Model):
         return network
+    if isinstance(network, Derived):
+        return network.as_model()
+    if tokenizer is not None or task is not None:
+        return _text(network, tokenizer, task, labels=labels, device=device, name=name)
     _check_settings(network, arrays, logits)
     module, kind = _network(network, arrays, logits, device)
     steps, usual = _preprocessing(preprocess, value_range)
@@ -91,7 +105,8 @@ def load(  # noqa: PLR0913 - as wrap: what the file itself does not say
     """Returns the model that `spec` names, with its own preprocessing and labels.
 
     spec: "efficientnet-lite0" (the default: real ImageNet weights from the extra `demo`, no download),
-        "timm:NAME", "torchvision:NAME" (with "@random" for random weights), "hf:FOLDER_OR_NAME" (transformers),
+        "minilm" (a sentence encoder, from the extra `text`), "timm:NAME", "torchvision:NAME" (with "@random" for
+        random weights), "hf:FOLDER_OR_NAME" (transformers: pictures' classifiers, and any text model),
         "onnx:FILE", "keras:FILE", "FILE.py:FACTORY", or a path that ends in .onnx, .keras or .h5.
     checkpoint: a file of weights, safetensors or one that torch.load reads with weights_only=True.
     preprocess, labels, value_range, output, output_kind: as `wrap` takes them, in the place of the model's own; ONNX
@@ -100,6 +115,11 @@ def load(  # noqa: PLR0913 - as wrap: what the file itself does not say
 
     Raises UnknownNameError, ModelFileError or MissingExtraError.
     """
+    chosen = torch.device(device) if device is not None else best_device()
+    text = None if checkpoint is not None else load_text(str(spec), chosen)
+    if text is not None:
+        _check_pictures_only(spec, preprocess, value_range, output, output_kind)
+        return text if labels is None else replace(text, labels=tuple(map(str, labels)))
     parts = build(spec, checkpoint)
     steps, usual = (
         (parts.preprocessing, parts.labels) if preprocess is None else _preprocessing(preprocess, value_range)
@@ -107,7 +127,6 @@ def load(  # noqa: PLR0913 - as wrap: what the file itself does not say
     names = labels if labels is not None else usual or parts.labels
     if value_range is None and steps is not None:
         value_range = steps.value_range
-    chosen = torch.device(device) if device is not None else best_device()
     module, kind = _network(parts.module, None, False, None)
     return Model(
         module=module.to(chosen),
@@ -120,6 +139,33 @@ def load(  # noqa: PLR0913 - as wrap: what the file itself does not say
         notes=parts.notes
         if preprocess is None
         else tuple(n for n in parts.notes if not n.startswith("preprocessing assumed")),
+    )
+
+
+def _check_pictures_only(spec: object, *settings: object) -> None:
+    if any(setting is not None for setting in settings):
+        raise SettingError(
+            f"preprocess, value_range, output and output_kind are for other models; {spec} reads text. Leave them out."
+        )
+
+
+def _text(network: Any, tokenizer: Any, task: str | None, **more: Any) -> Model:
+    """Returns a network with its tokenizer as a text model."""
+    if not isinstance(network, nn.Module):
+        raise InputTypeError(f"A text model is a torch.nn.Module; given {type(network).__name__}.")
+    if tokenizer is None or not hasattr(tokenizer, "is_fast"):
+        raise SettingError(
+            f"tokenizer= takes a tokenizer of transformers; given {type(tokenizer).__name__}. Load one with "
+            "transformers.AutoTokenizer.from_pretrained(folder)."
+        )
+    module = on_device(network, more.pop("device"))
+    labels, name = more["labels"], more["name"]
+    return text_model(
+        module,
+        tokenizer,
+        task,
+        name=name or type(network).__name__,
+        labels=None if labels is None else tuple(map(str, labels)),
     )
 
 

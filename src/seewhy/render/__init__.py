@@ -3,8 +3,9 @@
 from .evidence_figure import plot_evidence, save_evidence
 from .figures import plot_attribution, plot_explanation
 from .files import load_explanation, save_explanation, save_report
+from .filter_files import load_filters, save_filters
 from .filter_sheet import plot_filters
-from .filters import filters_html, save_filters
+from .filters import filters_html
 from .leaderboard import leaderboard_html
 from .leaderboard_figure import plot_leaderboard
 from .leaderboard_files import load_leaderboard, save_leaderboard
@@ -15,6 +16,7 @@ __all__ = [
     "filters_html",
     "leaderboard_html",
     "load_explanation",
+    "load_filters",
     "load_leaderboard",
     "plot_attribution",
     "plot_evidence",

@@ -14,11 +14,18 @@ from numpy.typing import NDArray
 
 from ..core import targets
 from ..core.attribution import Attribution
+from ..core.embeddings import Embeddings, Level, Point, Stage
 from ..core.errors import SeewhyError, SettingError
 from ..core.evidence import Evidence, MapEvidence, Randomization
 from ..core.explanation import Answer, Explanation, Finding, Prediction
+from ..core.filters import Example, Excerpt, Field, Filter, Filters, Ranked, Speech, Statistics
+from ..core.generation import Generation, TokenMatrix
 from ..core.geometry import Geometry
 from ..core.metric import Curve, Measurement
+from ..core.text import TextAttribution, TextExplanation
+from ..core.tokens import TokenizedText, Word
+from ..core.visualization import Dream, Visualization
+from ..core.words import Separation, Use, WordInContext
 from .wording import plain, shorten
 
 TAG = "!"
@@ -48,7 +55,35 @@ _RECORDS: dict[str, Callable[..., Any]] = {
         targets.Difference,
         targets.Contrast,
         targets.Nearest,
+        targets.Turn,
         targets.Unit,
+        targets.Direction,
+        targets.Energy,
+        targets.Likeness,
+        targets.Combination,
+        Visualization,
+        Dream,
+        Filters,
+        Filter,
+        Statistics,
+        Ranked,
+        Excerpt,
+        Field,
+        Speech,
+        Example,
+        TextExplanation,
+        TextAttribution,
+        TokenizedText,
+        Generation,
+        TokenMatrix,
+        Word,
+        Embeddings,
+        Point,
+        Level,
+        Stage,
+        WordInContext,
+        Use,
+        Separation,
     )
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..core.targets import Contrast, Difference, Target
+from ..core.targets import Contrast, Difference, Target, Turn
 from .wording import plain
 
 _FAMILIES = {
@@ -49,7 +49,7 @@ def question(name: str, target: Target | None) -> Question:
     if not words:
         return Question("Maps")
     wanted, rather, other = words.partition(_RATHER)
-    if not isinstance(target, (Difference, Contrast)) or not rather or not other:
+    if not isinstance(target, (Difference, Contrast, Turn)) or not rather or not other:
         return Question(f"Why “{words}”?")
     other, mark, of = other.partition(" (")  # "(probability)", "(times 2)": about both, or about the numbers
     if mark and not (of.endswith(")") and (of[:-1] in ("logit", "probability", "loss") or of.startswith("times "))):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import io
 import json
@@ -15,6 +14,7 @@ from typing import Any
 from .._version import __version__
 from ..core.errors import MissingExtraError, SettingError
 from ..core.leaderboard import Band, Cost, Estimate, Failure, Leaderboard, Measure, Score, Standing
+from .csv_text import csv_bytes
 from .files import check_folder, write_whole
 from .leaderboard import leaderboard_page
 from .leaderboard_figure import plot_leaderboard
@@ -89,21 +89,8 @@ def load_leaderboard(path: str | Path) -> Leaderboard:
 
 
 def _to_csv(board: Leaderboard) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([name for name, _ in COLUMNS])
-    for line in board.standings:
-        writer.writerow([_field(value(line)) for _, value in COLUMNS])
-    return text.getvalue().encode("utf-8", "replace")
-
-
-def _field(value: Any) -> str:
-    """Returns a field's text; floats with all their digits, and no text that a spreadsheet would run as a formula."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else str(value)
+    rows = ([value(line) for _, value in COLUMNS] for line in board.standings)
+    return csv_bytes([name for name, _ in COLUMNS], rows)
 
 
 def _to_parquet(board: Leaderboard) -> bytes:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 
 @cache
@@ -33,3 +36,9 @@ def source(name: str) -> str:
 def script_hash(script: str) -> str:
     """Returns the hash by which a page's content policy lets this script run, and no other."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def script_data(data: Any) -> Markup:
+    """Returns JSON that may stand in a script element: nothing in it can close that or open a comment."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

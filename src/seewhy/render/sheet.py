@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
-from matplotlib import font_manager
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from .fonts import families_for, weight_for
 from .overlay import Picture
 
 INK, QUIET, ALARM, WASH = "#1c2127", "#5f6a76", "#a3321f", "#f1f3f5"
-
-_FALLBACKS = (
-    "Noto Sans CJK JP",
-    "Noto Sans CJK SC",
-    "WenQuanYi Zen Hei",
-    "Hiragino Sans",
-    "Microsoft YaHei",
-    "Malgun Gothic",
-    "Arial Unicode MS",
-    "Noto Sans Arabic",
-    "Noto Sans Devanagari",
-    "Noto Emoji",
-)
-"""Fonts for labels in other scripts, used where the machine has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +39,14 @@ def figure_png(figure: Figure) -> bytes:
     """Returns the figure as the bytes of a .png file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def figure_svg(figure: Figure) -> bytes:
+    """Returns the figure as the bytes of an .svg file, letters as shapes: the same wherever it is opened."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "seewhy"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
@@ -80,8 +74,8 @@ class Sheet:
             1 - baseline / self.height,
             text,
             fontsize=look.size,
-            fontweight="bold" if look.bold else "normal",
-            fontfamily=_families(),
+            fontweight=weight_for(text, bold=look.bold),
+            fontfamily=families_for(text),
             color=look.colour,
             ha=align,
             va="baseline",
@@ -133,10 +127,3 @@ class Sheet:
             text.set_parse_math(False)
             text.set_usetex(False)
         return self.figure
-
-
-@cache
-def _families() -> tuple[str, ...]:
-    """Returns the fonts to draw with: matplotlib's own, then whatever this machine has for other scripts."""
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return ("DejaVu Sans", *(name for name in _FALLBACKS if name in installed))

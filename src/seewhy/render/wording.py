@@ -14,6 +14,7 @@ _RULES = {
     "max": "largest over the channels",
     "sum": "sum over the channels",
     "absmax": "largest magnitude over the channels",
+    "norm": "Euclidean norm over the channels",
 }
 
 _FACTS = {

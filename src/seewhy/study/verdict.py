@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import pstdev
 
 from ..core.evidence import MapEvidence, Verdict
@@ -17,7 +18,22 @@ On networks that look at one patch of a photograph, the patch itself holds in 95
 """
 
 
-def judge(score: float, chance: Sequence[float], edges: float, rounding: float = 0.0) -> tuple[Verdict, str]:
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What the controls are called. chance: those that are drawn; plain, plains: the one that never saw the network."""
+
+    chance: str = "random maps"
+    plain: str = "a plain edge detector"
+    plains: str = "edges"
+
+
+PICTURES = Wording()
+TEXT = Wording("random orders", "the order of the words' lengths", "long words first")
+
+
+def judge(
+    score: float, chance: Sequence[float], edges: float, rounding: float = 0.0, wording: Wording = PICTURES
+) -> tuple[Verdict, str]:
     """Returns the verdict on a map's score, insertion minus deletion, and the reason in one sentence.
 
     "no better than chance": more than 2.5 % of random maps score as high (the map counted among them, as in a
@@ -31,17 +47,20 @@ def judge(score: float, chance: Sequence[float], edges: float, rounding: float =
     if (above + 1) / (drawn + 1) > LEVEL:
         count = "all" if above == drawn else f"{above} of"
         verb = "scores" if above == 1 else "score"
-        return "no better than chance", f"{given}; {count} {drawn} random maps {verb} as high or higher."
-    beaten = f"above all {drawn} random maps" if not above else f"above {drawn - above} of {drawn} random maps"
+        return "no better than chance", f"{given}; {count} {drawn} {wording.chance} {verb} as high or higher."
+    beaten = (
+        f"above all {drawn} {wording.chance}" if not above else f"above {drawn - above} of {drawn} {wording.chance}"
+    )
     if score <= edges + MARGIN * pstdev(chance) + rounding:
         return "weak", (
-            f"{given}, {beaten}, but not clearly above a plain edge detector, which never saw the network "
-            f"({number(edges)})."
+            f"{given}, {beaten}, but not clearly above {wording.plain}, which never saw the network ({number(edges)})."
         )
-    return "holds", f"{given}, {beaten} and above a plain edge detector ({number(edges)})."
+    return "holds", f"{given}, {beaten} and above {wording.plain} ({number(edges)})."
 
 
-def summarise(titles: Mapping[str, str], maps: Mapping[str, MapEvidence], edges: float) -> tuple[str | None, str]:
+def summarise(
+    titles: Mapping[str, str], maps: Mapping[str, MapEvidence], edges: float, wording: Wording = PICTURES
+) -> tuple[str | None, str]:
     """Returns the method whose map to trust, None where none holds, and what to think of them all, in words."""
     holding = [name for name, found in maps.items() if found.verdict == "holds"]
     sane = [name for name in holding if not maps[name].randomization.insensitive]
@@ -50,7 +69,7 @@ def summarise(titles: Mapping[str, str], maps: Mapping[str, MapEvidence], edges:
         counts = "The map holds"
     if sane:
         best = max(sane, key=lambda name: maps[name].score)
-        numbers = f"insertion minus deletion {number(maps[best].score)}, a plain edge detector {number(edges)}."
+        numbers = f"insertion minus deletion {number(maps[best].score)}, {wording.plain} {number(edges)}."
         return best, f"{counts}: {numbers}" if len(maps) == 1 else f"{counts}. Trust {titles[best]} most: {numbers}"
     if holding:
         ending = "it hardly depends" if len(holding) == 1 else "they hardly depend"
@@ -59,13 +78,13 @@ def summarise(titles: Mapping[str, str], maps: Mapping[str, MapEvidence], edges:
     weak = [name for name, found in maps.items() if found.verdict == "weak"]
     if len(maps) == 1:
         return None, (
-            "The map is better than chance, but not clearly better than edges."
+            f"The map is better than chance, but not clearly better than {wording.plains}."
             if weak
             else "The map is no better than chance at showing what the answer rests on."
         )
     if weak:
         names = ", ".join(titles[name] for name in weak)
-        return None, f"No map holds. Better than chance, but not clearly better than edges: {names}."
+        return None, f"No map holds. Better than chance, but not clearly better than {wording.plains}: {names}."
     return None, "No map is better than chance at showing what the answer rests on."
 
 

@@ -1,0 +1,1 @@
+"""Texts: from words to what methods explain, and back."""

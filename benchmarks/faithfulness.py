@@ -181,7 +181,8 @@ def measured(network: str, photos: Path, output: Path, *, backwards: bool) -> Se
     if network == MOBILENET:
         model = seewhy.load(MOBILENET, checkpoint=mobilenet_weights(), device="cpu")
         return second_section(board_of(model, SECOND, files, output / "mobilenet-v2"), photos.name)
-    board = board_of(seewhy.load(device="cpu"), list(all_methods()), files, output / "efficientnet-lite0")
+    names = [name for name, method in all_methods().items() if "attention" not in method.info.needs]
+    board = board_of(seewhy.load(device="cpu"), names, files, output / "efficientnet-lite0")
     return first_section(board, photos.name)
 
 

@@ -19,7 +19,7 @@ from seewhy.core.queries import gradient, layer_view, resolve, scores
 from seewhy.core.query import Fold, Query, Record, ask
 from seewhy.core.rows import Rows
 from seewhy.core.targets import Top
-from seewhy.methods import GradCam, Igos, IgosPlusPlus, MeaningfulPerturbation, Saliency, registry
+from seewhy.methods import AttentionRollout, GradCam, Igos, IgosPlusPlus, MeaningfulPerturbation, Saliency, registry
 from seewhy.methods.common import attribution, check_count
 from seewhy.testing import CHECKS, check_method, failures, networks
 
@@ -156,6 +156,17 @@ def that_claims_a_need_of_gradients(self, case, target):
 @broken("needs", needs=frozenset({"gradient", "activations"}))
 def that_claims_a_need_of_activations(self, case, target):
     return (yield from plain(self, case, target))
+
+
+@broken("needs", needs=frozenset({"gradient", "attention"}))
+def that_claims_a_need_of_attention(self, case, target):
+    return (yield from plain(self, case, target))
+
+
+@broken("needs", units="share", reduce="none")
+def that_hides_its_need_of_attention(self, case, target):
+    made = yield from AttentionRollout().flow(case, target)
+    return attribution(self, case, (made.values,), (made.targets[0], made.scores))
 
 
 def _layer_map(self: Any, case: Any, target: Any, layer: Any) -> Any:

@@ -17,7 +17,6 @@ from ..models.model import Model
 from ..render.generation_page import lead
 from ..render.wording import number, plain
 from ..study.generate import generate
-from ..study.text_attention import with_attention
 from ..text.writing import check_score
 from .progress import PassBar
 from .texting import check_outputs
@@ -47,7 +46,7 @@ def generate_on_screen(request: Request, load: Callable[[], Model], console: Con
     check_score(request.of)
     if request.length < 1:
         raise SettingError(f"--length must be 1 or more; given {request.length}.")
-    for method in with_attention(request.methods):
+    for method in request.methods:
         find(method)  # a misspelt name is told before weights are loaded
     model = load()
     with PassBar(console) as bar:

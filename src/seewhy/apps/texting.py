@@ -15,7 +15,6 @@ from ..methods import find
 from ..models.model import Model
 from ..render.files import check_folder
 from ..study.explain_text import explain_text
-from ..study.text_attention import with_attention
 from ..text.pieces import check_unit
 from .progress import PassBar
 from .text_lines import lines_of
@@ -63,7 +62,7 @@ def text_on_screen(request: Request, load: Callable[[], Model], console: Console
     """Explains the text, prints and writes what came out, and returns the exit code."""
     check_outputs(request.outputs)
     check_unit(request.pieces)
-    for method in with_attention(request.methods):
+    for method in request.methods:
         find(method)  # a misspelt name is told before weights are loaded
     target = request.target
     model = load()

@@ -18,7 +18,8 @@ from .targets import Target
 class MethodInfo:
     """Facts that the command line, the report and the conformance kit read.
 
-    needs: what the model must give: "gradient", "layer", "activations" (interceptable activation functions).
+    needs: what the model must give: "gradient", "layer", "activations" (interceptable activation functions) and
+        "attention" (its weights).
     cost: passes for one row, in words. reduce, signed, units: how the values are read. avoid: when not to use it.
     """
 

@@ -22,13 +22,19 @@ DEFAULT_LAYER = "<default>"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a pass has to bring back beside the score. head: the linear layer that spoke last."""
+    """What a pass has to bring back beside the score. head: the linear layer that spoke last.
+
+    attention: the attention weights of all layers, which need no names. attention_gradients: those and the gradients of
+    the score with respect to them.
+    """
 
     output: bool = False
     input_gradient: bool = False
     activations: tuple[str, ...] = ()
     gradients: tuple[str, ...] = ()
     head: bool = False
+    attention: bool = False
+    attention_gradients: bool = False
 
     def __or__(self, other: Record) -> Record:
         return Record(
@@ -37,6 +43,8 @@ class Record:
             tuple(sorted({*self.activations, *other.activations})),
             tuple(sorted({*self.gradients, *other.gradients})),
             self.head or other.head,
+            self.attention or other.attention,
+            self.attention_gradients or other.attention_gradients,
         )
 
     @property
@@ -45,9 +53,14 @@ class Record:
         return tuple(sorted({*self.activations, *self.gradients}))
 
     @property
+    def attends(self) -> bool:
+        """True if attention weights are kept."""
+        return self.attention or self.attention_gradients
+
+    @property
     def needs_gradient(self) -> bool:
         """True if a backward pass is needed."""
-        return self.input_gradient or bool(self.gradients)
+        return self.input_gradient or self.attention_gradients or bool(self.gradients)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +82,8 @@ class Chunk:
 
     `score` (n,); `input_gradient` one (n, ...) tensor per attributed leaf; `activations` and `gradients` by
     the layer's name as it was asked for; `resolved` the target of each row once its output was known;
-    `names` the real name of each layer asked for; `head` None where the network has none that can be read.
+    `names` the real name of each layer asked for; `head` None where the network has none that can be read;
+    `attention` and `attention_gradients` one (n, heads, Q, K) tensor per attention over tokens, first to last.
     """
 
     score: Tensor | None = None
@@ -80,6 +94,8 @@ class Chunk:
     resolved: tuple[Target, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     head: Head | None = None
+    attention: tuple[Tensor, ...] = ()
+    attention_gradients: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

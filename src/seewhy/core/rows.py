@@ -33,21 +33,15 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class AttentionFacts:
-    """Which layers give attention weights (n, heads, T, T), first to last: a stack for each text that is read apart."""
-
-    stacks: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Facts:
     """What the model tells methods about its input: the values of black and white, per channel.
 
-    attention: where its attention weights can be had, for methods that follow them.
+    readings: how many parts of the input the network reads apart from each other, each by all layers, such as two
+    texts that are compared.
     """
 
     value_range: tuple[Tensor, Tensor] | None = None
-    attention: AttentionFacts | None = None
+    readings: int = 1
 
 
 @dataclass(frozen=True, slots=True)

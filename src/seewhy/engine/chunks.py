@@ -247,8 +247,9 @@ def cut(result: PassResult, rows: slice, place: int | None) -> Chunk:
     activations = {name: value[rows] for name, value in result.activations.items()}
     output = None if result.output is None else _cut_output(result.output, rows)
     head = None if result.head is None else replace(result.head, output=result.head.output[rows])
+    attention = tuple(weights[rows] for weights in result.attention)
     if place is None:
-        return Chunk(output=output, activations=activations, names=result.names, head=head)
+        return Chunk(output=output, activations=activations, names=result.names, head=head, attention=attention)
     scored = result.scored[place]
     return Chunk(
         scored.score[rows],
@@ -259,6 +260,8 @@ def cut(result: PassResult, rows: slice, place: int | None) -> Chunk:
         scored.resolved[rows],
         result.names,
         head,
+        attention,
+        tuple(slope[rows] for slope in scored.attention),
     )
 
 
@@ -279,6 +282,12 @@ def _asked_for(chunk: Chunk, record: Record) -> Iterator[tuple[str, Tensor]]:
         yield f"the output of layer {chunk.names[name]!r}", chunk.activations[name]
     for name in record.gradients:
         yield f"the gradient at layer {chunk.names[name]!r}", chunk.gradients[name]
+    if record.attends:
+        for number, weights in enumerate(chunk.attention, start=1):
+            yield f"the weights of attention {number}", weights
+    if record.attention_gradients:
+        for number, slope in enumerate(chunk.attention_gradients, start=1):
+            yield f"the gradient at the weights of attention {number}", slope
 
 
 def _not_finite(where: str, tensor: Tensor, owner: str) -> NotFiniteError | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from ..core import tree
-from ..core.errors import InputError, LayerError, NoGradientError, UnsupportedModelError
+from ..core.errors import LayerError, NoGradientError, UnsupportedModelError
 from ..core.query import DEFAULT_LAYER, Head, Record
 from ..core.rows import ENTRY
 from ..core.targets import Target, inner_layers, is_inner
+from ..models.attention import AttentionTap
 from ..models.model import Model, call
 from ..models.outputs import Output, understand
 from ..models.tracing import LayerProbe
 from ..models.views import View, open_view
-from .capture import Capture, StopForward, is_scripted, leaf_and_copy, missing
+from .capture import Capture, StopForward, is_scripted, leaf_and_copy, leaf_of, missing
+from .clearer import explained
 from .guard import seed_generators
 from .scoring import Scorer, settled_kind
 
@@ -48,6 +50,7 @@ class Scored:
     resolved: tuple[Target, ...]
     input_gradient: tuple[Tensor, ...] = ()
     gradients: dict[str, Tensor] = field(default_factory=dict)
+    attention: tuple[Tensor, ...] = ()
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ class PassResult:
     backwards: int = 0
     forwards: int = 1
     head: Head | None = None
+    attention: tuple[Tensor, ...] = ()
 
 
 def run_pass(model: Model, module: nn.Module, request: PassRequest) -> PassResult:
@@ -78,20 +82,25 @@ def run_pass(model: Model, module: nn.Module, request: PassRequest) -> PassResul
         if request.entry is not None:
             plan.capture.enter_at(request.entry, wrt.get(ENTRY, inputs[ENTRY]), model.memo.calls.get(request.entry))
         plan.capture.attach()
-        output = _forward(model, module, plan, inputs["inputs"] if request.entry else inputs, view)
-        return _collect(model, plan, output, wrt, view)
+        with plan.tap or nullcontext():  # in the backward pass, too: checkpointed layers run again there
+            output = _forward(model, module, plan, inputs["inputs"] if request.entry else inputs, view)
+            return _collect(model, plan, output, wrt, view)
     finally:
         plan.capture.detach()
 
 
 @dataclass(slots=True)
 class _Plan:
-    """A request with its layers named: `alias` maps what was asked for to real names; `shape` is the input's."""
+    """A request with its layers named: `alias` maps what was asked for to real names; `shape` is the input's.
+
+    tap: where attention weights are kept, if they were asked for.
+    """
 
     request: PassRequest
     capture: Capture
     alias: dict[str, str]
     shape: tuple[int, ...]
+    tap: AttentionTap | None = None
 
     @staticmethod
     def of(model: Model, module: nn.Module, request: PassRequest) -> _Plan:
@@ -105,15 +114,26 @@ class _Plan:
         named = tuple(sorted({real for real in alias.values() if real != DEFAULT_LAYER}))
         probing = DEFAULT_LAYER in alias.values()
         record = request.record
-        needs_output = record.output or record.head or not request.targets or not all(map(is_inner, wanted))
+        whole = record.output or record.head or record.attends
+        needs_output = whole or not request.targets or not all(map(is_inner, wanted))
         known = all(name in memo.calls for name in named)
         stop = {name: memo.calls[name] for name in named} if known and not needs_output and not probing else None
         probe = None
         if probing:
             # the graph may start at each candidate, unless a gradient is wanted of something before it
-            starts = record.needs_gradient and not record.input_gradient and not named
+            before = record.input_gradient or record.attention_gradients or named
+            starts = record.needs_gradient and not before
             probe = LayerProbe((request.count, *shape), leaf_and_copy if starts else None)
-        return _Plan(request, Capture(module, named, record.needs_gradient, probe, stop, record.head), alias, shape)
+        capture = Capture(module, named, record.needs_gradient, probe, stop, record.head)
+        return _Plan(request, capture, alias, shape, _tap(record))
+
+
+def _tap(record: Record) -> AttentionTap | None:
+    """Returns the context that keeps attention weights; the graph starts at those that nothing needing one led to."""
+    if not record.attends:
+        return None
+    starts = record.needs_gradient
+    return AttentionTap(lambda weights: leaf_of(weights) if starts and not weights.requires_grad else weights)
 
 
 def _prepare_inputs(request: PassRequest) -> tuple[tree.Inputs, dict[str, Tensor]]:
@@ -147,36 +167,16 @@ def _forward(model: Model, module: nn.Module, plan: _Plan, inputs: tree.Inputs, 
     except StopForward:
         return None
     except RuntimeError as error:
-        clearer = _explained(error, inputs)
+        clearer = explained(error, inputs)
         if clearer is None:
             raise
         raise clearer from error
     finally:
         plan.capture.stop_after = None  # gradient checkpointing calls layers again in the backward pass
+        if plan.tap is not None:
+            plan.tap.close()
     _learn_calls(model, plan)
     return understand(raw, model.output, request.count)
-
-
-def _explained(error: RuntimeError, inputs: tree.Inputs) -> InputError | None:
-    """Returns a clearer error where the network complains about the input's own channels or about dtypes."""
-    text = str(error)
-    leaves = list(tree.leaves(inputs).values())
-    shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves)
-    about_input = any(f"input{list(leaf.shape)}" in text for leaf in leaves)
-    if about_input and "to have" in text and "channels, but got" in text:
-        last = "; its last axis looks like the channels: x.permute(0, 3, 1, 2)" if _channels_last(inputs) else ""
-        return InputError(f"x must have its channels on axis 1, (N, C, H, W); given {shapes}{last}. ({text})")
-    if text.startswith("Input type (") or "must have the same dtype, but got" in text:
-        dtypes = ", ".join(str(leaf.dtype) for leaf in leaves)
-        return InputError(
-            f"x is taken in the dtype of the network's first weights, {dtypes}, and others of its weights have "
-            f"another dtype. Bring the network to one dtype, such as model.float(). ({text})"
-        )
-    return None
-
-
-def _channels_last(inputs: tree.Inputs) -> bool:
-    return any(leaf.dim() == 4 and leaf.shape[-1] in (1, 3, 4) for leaf in tree.leaves(inputs).values())
 
 
 def _learn_calls(model: Model, plan: _Plan) -> None:
@@ -189,6 +189,7 @@ def _learn_calls(model: Model, plan: _Plan) -> None:
 def _collect(model: Model, plan: _Plan, output: Output | None, wrt: dict[str, Tensor], view: View) -> PassResult:
     request = plan.request
     tensors = _captured(model, plan)
+    attention = () if plan.tap is None else plan.tap.found(request.count)
     kind = None if output is None or output.scores is None else settled_kind(model, output.scores)
     scorer = Scorer(output, kind, tensors, request.count)
     names = {asked: _real(model, plan, asked) for asked in plan.alias}
@@ -196,7 +197,7 @@ def _collect(model: Model, plan: _Plan, output: Output | None, wrt: dict[str, Te
     scored = []
     for targets in request.targets:
         keep -= 1
-        scored.append(_backward(_Sources(request, wrt, tensors, names), scorer.score(targets), keep > 0))
+        scored.append(_backward(_Sources(request, wrt, tensors, names, attention), scorer.score(targets), keep > 0))
     return PassResult(
         scored,
         {name: tensors[name].detach() for name in request.record.activations},
@@ -206,6 +207,7 @@ def _collect(model: Model, plan: _Plan, output: Output | None, wrt: dict[str, Te
         view.notes(),
         len(request.targets) if request.record.needs_gradient else 0,
         head=_head(plan),
+        attention=tuple(weights.detach() for weights in attention),
     )
 
 
@@ -235,12 +237,13 @@ def _captured(model: Model, plan: _Plan) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """What gradients are taken of: input leaves and captured layers; `names` are the layers' real names."""
+    """What gradients are taken of: input leaves, captured layers, attention; `names` are the layers' real names."""
 
     request: PassRequest
     wrt: Mapping[str, Tensor]
     tensors: Mapping[str, Tensor]
     names: Mapping[str, str]
+    attention: tuple[Tensor, ...]
 
 
 def _backward(sources: _Sources, scored: tuple[Tensor, tuple[Target, ...]], keep: bool) -> Scored:
@@ -249,10 +252,33 @@ def _backward(sources: _Sources, scored: tuple[Tensor, tuple[Target, ...]], keep
     record, wrt = sources.request.record, sources.wrt
     if not record.needs_gradient:
         return Scored(score.detach(), resolved)
-    wanted = [*wrt.values(), *(sources.tensors[name] for name in record.gradients)]
-    gradients = _gradients(score, wanted, keep)
-    inputs = dict(zip(wrt, gradients[: len(wrt)], strict=True))
-    layers = dict(zip(record.gradients, gradients[len(wrt) :], strict=True))
+    attention = sources.attention if record.attention_gradients else ()
+    wanted = [*wrt.values(), *(sources.tensors[name] for name in record.gradients), *attention]
+    found = iter(_gradients(score, wanted, keep))
+    inputs = {path: next(found) for path in wrt}
+    layers = {name: next(found) for name in record.gradients}
+    slopes = list(found)
+    _check_paths(sources, inputs, layers, slopes)
+    filled = {path: wrt[path].detach() * 0 if part is None else part for path, part in inputs.items()}
+    return Scored(
+        score.detach(),
+        resolved,
+        tuple(filled[path] for path in sources.request.leaves) if wrt else (),
+        {name: gradient for name, gradient in layers.items() if gradient is not None},
+        tuple(
+            torch.zeros_like(weights) if slope is None else slope
+            for weights, slope in zip(attention, slopes, strict=True)
+        ),
+    )
+
+
+def _check_paths(
+    sources: _Sources,
+    inputs: Mapping[str, Tensor | None],
+    layers: Mapping[str, Tensor | None],
+    attention: Sequence[Tensor | None],
+) -> None:
+    """Raises the error that says where no gradient leads from the score."""
     for name, gradient in layers.items():
         if gradient is None:
             raise LayerError(
@@ -260,18 +286,16 @@ def _backward(sources: _Sources, scored: tuple[Tensor, tuple[Target, ...]], keep
                 f"gradient between them ({CUTS}). Choose a layer between the input and the score: model.layers() "
                 "lists them."
             )
-    if wrt and all(gradient is None for gradient in inputs.values()):
+    if inputs and all(gradient is None for gradient in inputs.values()):
         raise NoGradientError(
             f"No gradient path leads from the target to the input: the network cuts it ({CUTS}). Use a method that "
             "needs no gradient of the input, such as 'grad-cam' at a layer behind the cut."
         )
-    filled = {path: wrt[path].detach() * 0 if part is None else part for path, part in inputs.items()}
-    return Scored(
-        score.detach(),
-        resolved,
-        tuple(filled[path] for path in sources.request.leaves) if wrt else (),
-        {name: gradient for name, gradient in layers.items() if gradient is not None},
-    )
+    if attention and all(gradient is None for gradient in attention):
+        raise NoGradientError(
+            f"No gradient path leads from the target to the attention weights: the network cuts it ({CUTS}). Use a "
+            "method that needs no gradient, such as 'occlusion'."
+        )
 
 
 def _gradients(score: Tensor, wanted: Sequence[Tensor], keep: bool) -> list[Tensor | None]:

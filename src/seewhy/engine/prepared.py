@@ -78,7 +78,8 @@ class Copies:
     def _worthwhile(self, lot: Lot) -> bool:
         if self.options.prepared == "never" or self.options.autocast is not None or self.memo.dependent:
             return False
-        if lot.key.view is not None or lot.key.entry is not None or self.model.device.type != "cpu":
+        key = lot.key
+        if key.view is not None or key.entry is not None or key.record.attends or self.model.device.type != "cpu":
             return False
         if self.model.dtype not in VALUES:
             return False

@@ -170,7 +170,7 @@ def _unsuited(key: LotKey, todo: Sequence[Segment], answering: Answering) -> str
         return "rows of a batch influence each other"
     if key.view is not None:
         return f"it is seen through {key.view!r}"
-    if key.record.head or DEFAULT_LAYER in _seen(key, todo):
+    if key.record.head or key.record.attends or DEFAULT_LAYER in _seen(key, todo):
         return "more of it is observed than what follows the layer"
     if answering.options.autocast is not None or answering.model.dtype not in TOLERANCE:
         return "at reduced precision equal answers cannot be proven"

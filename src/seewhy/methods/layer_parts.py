@@ -82,7 +82,7 @@ def check_layer_settings(method: Method) -> None:
     """Raises SettingError for settings that no class activation method can use."""
     settings = method.settings()
     _check_layer(settings["layer"])
-    _check_reshape(settings["reshape"])
+    check_reshape(settings["reshape"])
     for name in ("relu", "augment"):
         if not isinstance(settings[name], bool):
             raise SettingError(f"{name} must be True or False; given {settings[name]!r}.")
@@ -107,7 +107,8 @@ def _check_layer(layer: object) -> None:
         raise SettingError(f"layer must name each layer once; given {layer!r}.")
 
 
-def _check_reshape(reshape: object) -> None:
+def check_reshape(reshape: object) -> None:
+    """Raises SettingError for what does not say how tokens lie."""
     pair = isinstance(reshape, tuple) and len(reshape) == 2 and all(isinstance(n, int) and n > 0 for n in reshape)
     if reshape is not None and not callable(reshape) and not pair:
         raise SettingError(

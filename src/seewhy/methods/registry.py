@@ -9,6 +9,7 @@ from ..core import plugins
 from ..core.errors import LayerError, SettingError, UnknownNameError, nearest
 from ..core.method import Method
 from .ablation_cam import AblationCam
+from .attention_rollout import AttentionGradient, AttentionRollout
 from .cam import Cam
 from .deconvnet import Deconvnet
 from .eigen_cam import EigenCam
@@ -67,6 +68,8 @@ BUILT_IN: tuple[type[Method], ...] = (
     MeaningfulPerturbation,
     Igos,
     IgosPlusPlus,
+    AttentionRollout,
+    AttentionGradient,
 )
 
 

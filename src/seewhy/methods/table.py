@@ -10,6 +10,7 @@ NEEDS: Mapping[str, str] = {
     "gradient": "gradients",
     "layer": "a layer with places",
     "activations": "activation functions that can be intercepted",
+    "attention": "attention of all tokens to all tokens",
 }
 REDUCES: Mapping[str, str] = {
     "max": "maximum over channels",

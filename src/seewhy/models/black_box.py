@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-EVERYTHING = frozenset({"gradient", "layer", "activations"})
-"""What an ordinary network gives beside its scores, in the words of `MethodInfo.needs`."""
+EVERYTHING = frozenset({"gradient", "layer", "activations", "attention"})
+"""What an ordinary network gives beside its scores, in the words of `MethodInfo.needs`; a pass tells
+whether there is, say, attention in it."""
 
 
 class BlackBox(nn.Module):

@@ -92,7 +92,7 @@ class Model:
 
     @property
     def gives(self) -> frozenset[str]:
-        """What the network gives beside its scores: "gradient", "layer", "activations", as methods need them."""
+        """What the network gives beside its scores, in the words of `MethodInfo.needs`."""
         return frozenset() if isinstance(self.module, BlackBox) else EVERYTHING
 
     @property

@@ -13,6 +13,7 @@ _FAMILIES = {
     "gradient": ("Gradients", "what a small change of each pixel would do"),
     "perturbation": ("Perturbations", "what hiding parts of the picture does"),
     "optimised mask": ("Optimised masks", "which small part of the picture decides"),
+    "attention": ("Attention", "which places a transformer's attention brings to the answer"),
 }
 
 _RATHER = " rather than "

@@ -22,6 +22,7 @@ from ..engine.run import drive
 from ..models.model import Model
 from ..models.text_loading import DRAWN
 from ..models.text_models import TextModel
+from ..models.text_scores import Similarity
 from ..models.wrapping import load
 from ..text.asking import ask_about
 from ..text.baselines import absent, check_baseline_name, kept, one_absent
@@ -32,7 +33,6 @@ from ..text.reduction import reduced
 from .attribute import AnyMethod, check_seed, collect, named_methods
 from .cases import cases
 from .provenance import versions
-from .text_attention import follows, on_attention, with_attention
 from .text_evidence import text_evidence
 from .text_findings import text_findings
 
@@ -97,7 +97,7 @@ def explain_text(  # noqa: PLR0913 - the front door: each of these is a question
     reader = text_model(model)
     plan = TextPlan(
         model=reader,
-        methods=named_methods(reader, with_attention(listed(DEFAULT_METHODS if methods is None else methods))),
+        methods=named_methods(reader, listed(DEFAULT_METHODS if methods is None else methods)),
         baseline=check_baseline_name(reader, baseline),
         unit=check_unit(pieces),
         reduce=check_reduce(reduce),
@@ -147,7 +147,8 @@ def answer_of(plan: TextPlan) -> Any:
 def case_of(model: Model, inputs: Any, seed: int) -> Case:
     """Returns the one case of one row of inputs."""
     (case,) = cases(model, dict(inputs), seed)
-    return case
+    readings = 2 if isinstance(model.module, Similarity) else 1
+    return replace(case, facts=replace(case.facts, readings=readings))
 
 
 def _explained(plan: TextPlan, problem: Problem) -> TextExplanation:
@@ -210,12 +211,8 @@ def _answered(
     """Returns what each method says about one question, or its error; all share their passes."""
     fit, ready = how
     case = case_of(question.model, question.inputs, plan.seed)
-    flows = {name: item.method.flow(case, question.target) for name, item in ready.items() if not follows(item)}
+    flows = {name: item.method.flow(case, question.target) for name, item in ready.items()}
     outcomes = Engine(question.model, plan.options).run(flows.items())
-    attending = [name for name, item in ready.items() if follows(item)]
-    outcomes |= on_attention(
-        plan.options, question.model, case, {name: (ready[name], question.target) for name in attending}
-    )
     found: dict[str, TextAttribution | Exception] = {}
     for name, item in ready.items():
         outcome = outcomes[name]

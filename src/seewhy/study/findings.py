@@ -25,6 +25,7 @@ def _findings(attribution: Attribution) -> Iterator[Finding]:
     yield from _gap(attribution)
     yield from _saturation(attribution)
     yield from _additivity(attribution)
+    yield from _elsewhere(attribution)
     error = known.get("relative_error")
     if isinstance(error, float) and error > NOISY:
         yield Finding(
@@ -78,6 +79,15 @@ def _additivity(attribution: Attribution) -> Iterator[Finding]:
         "sum. Leave layer= out to get the layer that is pooled.",
         "warning",
     )
+
+
+def _elsewhere(attribution: Attribution) -> Iterator[Finding]:
+    share = attribution.diagnostics.get("share_without_place")
+    if isinstance(share, float):
+        yield Finding(
+            "elsewhere",
+            f"{share:.0%} of it is on tokens without a place in the picture, such as a class token: not shown.",
+        )
 
 
 def _saturation(attribution: Attribution) -> Iterator[Finding]:

@@ -27,7 +27,6 @@ from ..text.writing import TokenScore, Written, check_score, greedy, starting, t
 from .attribute import AnyMethod, check_seed, collect, named_methods
 from .explain_text import TextPlan, answer_of, case_of, check_reduce, empty_of, listed, text_model
 from .provenance import versions
-from .text_attention import follows, on_attention, with_attention
 
 DEFAULT_METHODS = ("input-x-gradient", "saliency", "occlusion")
 
@@ -82,7 +81,7 @@ def generate(  # noqa: PLR0913 - the front door: each of these is a question of 
         raise SettingError(f"max_new_tokens must be a whole number of at least 1; given {max_new_tokens!r}.")
     plan = TextPlan(
         model=reader,
-        methods=named_methods(reader, with_attention(listed(DEFAULT_METHODS if methods is None else methods))),
+        methods=named_methods(reader, listed(DEFAULT_METHODS if methods is None else methods)),
         baseline=check_baseline_name(reader, baseline),
         unit="tokens",
         reduce=check_reduce(reduce),
@@ -196,15 +195,7 @@ def _matrices(
         for column in columns
         for name, item in ready.items()
     ]
-    plain = [(key, flow) for key, flow in flows if not follows(ready[key[0]])]
-    outcomes = Engine(model, plan.options).run(plain)
-    asked = {
-        (name, column): (item, story.written.target(column, story.others[column], story.of))
-        for column in columns
-        for name, item in ready.items()
-        if follows(item)
-    }
-    outcomes |= on_attention(plan.options, model, case, asked)
+    outcomes = Engine(model, plan.options).run(flows)
     matrices: dict[str, TokenMatrix] = {}
     errors: dict[str, Exception] = {}
     for name, item in ready.items():

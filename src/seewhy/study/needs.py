@@ -13,6 +13,7 @@ _WORDS = {
     "gradient": "gradients",
     "layer": "layers",
     "activations": "activation functions that can be intercepted",
+    "attention": "attention weights",
 }
 
 

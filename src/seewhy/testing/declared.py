@@ -22,7 +22,7 @@ from ..models.wrapping import wrap
 from . import networks
 from .stage import FIXED, explain, home, network, one_case, queries, questions, watched
 
-NEEDS = frozenset({"gradient", "layer", "activations"})
+NEEDS = frozenset({"gradient", "layer", "activations", "attention"})
 
 
 def facts(method: Method) -> None:
@@ -124,6 +124,7 @@ def needs(method: Method) -> None:
         "gradient": any(query.record.needs_gradient for query in asked),
         "layer": default_layer or (layers and "layer" in method.info.needs),
         "activations": any(query.view is not None for query in asked),
+        "attention": any(query.record.attends for query in asked),
     }
     for need, asks in found.items():
         says = need in method.info.needs

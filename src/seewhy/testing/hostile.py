@@ -8,7 +8,7 @@ from ..core.errors import NotFiniteError, SeewhyError
 from ..core.method import Method
 from . import networks
 from .results import explain_or_refuse
-from .stage import explain, network, parts
+from .stage import explain, home, network, parts
 
 
 def empty_batch(method: Method) -> None:
@@ -21,12 +21,14 @@ def empty_batch(method: Method) -> None:
 
 
 def one_pixel(method: Method) -> None:
-    """A picture of one pixel: a finite map of its size, or a clear refusal."""
-    found = explain_or_refuse(method, network(method), networks.pictures(2, 1, 1))
+    """A picture of one pixel, or one patch for networks that take no less: a finite map of its size, or a refusal."""
+    side = home(method).least
+    found = explain_or_refuse(method, network(method), networks.pictures(2, side, side))
     if found is None:
         return
     heat = found.heatmap()
-    assert tuple(heat.shape) == (2, 1, 1), f"heatmap() must be (2, 1, 1); found {tuple(heat.shape)}"
+    wanted = (2, side, side)
+    assert tuple(heat.shape) == wanted, f"heatmap() must be {wanted}; found {tuple(heat.shape)}"
     assert bool(torch.isfinite(heat).all()), "a map of one pixel must be finite; found NaN or infinity"
 
 

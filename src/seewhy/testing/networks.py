@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 CLASSES = 5
 SIZE = 8
+PATCH = 2
 N = TypeVar("N", bound=nn.Module)
 
 
@@ -69,7 +70,7 @@ class SmallTransformer(nn.Module):
 
     def __init__(self, width: int = 8) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, width, 2, stride=2)
+        self.patches = nn.Conv2d(3, width, PATCH, stride=PATCH)
         self.class_token = nn.Parameter(torch.randn(1, 1, width))
         self.norm1 = nn.LayerNorm(width)
         self.attention = Attention(width)

@@ -32,14 +32,18 @@ REFUSALS = (InputError, LayerError, NoGradientError, UnsupportedModelError)
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A kind of network: how to build one, its layer that class activation maps can use, and an earlier one."""
+    """A kind of network: how to build one, its layer that class activation maps can use, and an earlier one.
+
+    least: the height and width of the smallest picture that it takes.
+    """
 
     build: Callable[[], nn.Module]
     layer: str
     early: str
+    least: int = 1
 
 
-HOMES = (Home(networks.cnn, "relu2", "relu1"), Home(networks.transformer, "norm1", "norm1"))
+HOMES = (Home(networks.cnn, "relu2", "relu1"), Home(networks.transformer, "norm1", "norm1", networks.PATCH))
 _found: WeakKeyDictionary[type[Method], Home] = WeakKeyDictionary()
 
 

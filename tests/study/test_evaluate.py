@@ -227,12 +227,14 @@ def test_numbers_are_those_of_the_maps_and_the_protocol_computed_by_hand():
 
 
 def test_costs_count_rows_of_the_map_and_not_of_its_measurement():
-    found = evaluate(network(), numbered(3), ["saliency", seewhy.methods.SmoothGrad(samples=6)], [Deletion(steps=5)])
+    methods = ["saliency", seewhy.methods.SmoothGrad(samples=6), seewhy.methods.Occlusion(2)]
+    found = evaluate(network(), numbered(3), methods, [Deletion(steps=5)])
     costs = {line.entrant: line.cost for line in found["deletion"]}
     assert (costs["saliency"].forward, costs["saliency"].backward) == (1, 1)
     assert (costs["centre"].forward, costs["centre"].backward) == (1, 0)
     assert costs["smoothgrad"].backward == 6
     assert all(0 < cost.seconds < 60 for cost in costs.values())
+    assert costs["saliency"].memory > costs["occlusion"].memory > 0  # going back keeps what forward alone lets go
 
 
 def test_equal_pictures_count_once():

@@ -101,7 +101,8 @@ def print_leaderboard(board: Leaderboard, console: Console, stderr: Console) -> 
     console.print(
         "Maps that share a rank cannot be told from its leader by these pictures (95% intervals of paired "
         "differences). low, high: 95% interval of the mean. random: against random maps. n: pictures. passes: "
-        "forward+backward for one map, s: seconds, without its measurement. Lines in italics never saw the network.",
+        "forward+backward for one map, s: seconds, without its measurement. MB: of one row of the dearest pass. "
+        "Lines in italics never saw the network.",
         style="dim",
     )
     for note in board.notes:
@@ -122,7 +123,7 @@ def leaderboard_table(measure: Measure, lines: tuple[Standing, ...]) -> Table:
     table.title = f"{escape(measure.title)} ({measure.name}), {measure.better} is better"
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("map", overflow="fold", min_width=12)
-    for name in ("mean", "low", "high", "random", "n", "passes", "s"):
+    for name in ("mean", "low", "high", "random", "n", "passes", "s", "MB"):
         table.add_column(name, justify="left" if name == "random" else "right", no_wrap=True)
     last: int | None = None
     for place, line in enumerate(lines):
@@ -145,4 +146,5 @@ def _cells(line: Standing) -> tuple[str, ...]:
         f"{value.count}{failed}",
         "–" if cost is None else f"{cost.forward:.0f}+{cost.backward:.0f}",
         "–" if cost is None else f"{cost.seconds:.2g}",
+        "–" if cost is None or cost.memory is None else f"{cost.megabytes:.0f}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,12 +37,20 @@ class Cost:
     """What one map costs on average, without its measurement.
 
     forward, backward: rows that went through the model, and those that came back; each counts once, however many share
-    a batch. seconds: the median over the pictures of the map's share of the time; see `Leaderboard`.
+    a batch. seconds: the median over the pictures of the map's share of the time; see `Leaderboard`. memory: bytes
+    that tensors of one row of its dearest kind of pass take at their peak, which is what the map needs at least; None
+    where nothing was measured (a single picture, a fixed batch size, a GPU, a model outside torch).
     """
 
     forward: float
     backward: float
     seconds: float
+    memory: float | None = None
+
+    @property
+    def megabytes(self) -> float:
+        """The memory in millions of bytes; NaN where it is not known."""
+        return math.nan if self.memory is None else self.memory / 1e6
 
 
 @dataclass(frozen=True, slots=True)

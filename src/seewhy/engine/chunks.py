@@ -180,7 +180,8 @@ class Answering:
             self.memo.dependent = depends_on_company(request, result, self.run_pass)
             if self.memo.dependent:
                 raise RowsInfluenceEachOther
-        self.meters.ran(parts, result, TORCH if self.network is self.model.module else PREPARED)
+        backend = TORCH if self.network is self.model.module else PREPARED
+        self.meters.ran(parts, result, backend, self.size(key).row_bytes)
         self._distribute(parts, result)
 
     def run_pass(self, request: PassRequest) -> PassResult:

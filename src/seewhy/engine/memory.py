@@ -107,9 +107,14 @@ class BatchSize:
         if len(self.bytes_at) < 2:
             return 1 << 30
         free = available_bytes()
-        a_row = max(self.bytes_at[2] - self.bytes_at[1], 1)
+        a_row = max(self.row_bytes, 1)
         allowed = CHUNK_BYTES if free is None else min(CHUNK_BYTES, int(free * share))
         return 1 << max(allowed // a_row, 1).bit_length() - 1
+
+    @property
+    def row_bytes(self) -> int:
+        """Returns what a further row of a batch takes at its peak; 0 where that was not measured."""
+        return max(self.bytes_at[2] - self.bytes_at[1], 1) if {1, 2} <= self.bytes_at.keys() else 0
 
     def measures(self, rows: int, rows_left: int) -> bool:
         """True if this batch's bytes should be measured: more rows are coming and it is one of the first two."""

@@ -17,9 +17,13 @@ PREPARED = "torch, prepared copy"
 
 @dataclass(slots=True)
 class Meter:
-    """One flow's bill. Passes are numbered over the run, so that shared ones can be counted once."""
+    """One flow's bill. Passes are numbered over the run, so that shared ones can be counted once.
+
+    row_bytes: what a row of its dearest kind of pass takes at its peak; 0 where none was measured.
+    """
 
     rows: int = 0
+    row_bytes: int = 0
     forwards: set[int] = field(default_factory=set)
     backwards: set[int] = field(default_factory=set)
     back_offs: int = 0
@@ -41,8 +45,12 @@ class Meters:
         """Returns a flow's meter."""
         return self.flows.setdefault(flow, Meter())
 
-    def ran(self, parts: Sequence[Segment], result: PassResult, backend: str) -> None:
-        """Books one batch on everyone who had rows in it."""
+    def ran(self, parts: Sequence[Segment], result: PassResult, backend: str, row_bytes: int = 0) -> None:
+        """Books one batch on everyone who had rows in it.
+
+        row_bytes: what a row took, where that was measured. Who needs no gradient does not pay for others who do.
+        """
+        dear = any(asker.query.record.needs_gradient for part in parts for asker in part.group.askers)
         forwards = range(self.forward_passes, self.forward_passes + result.forwards)
         self.forward_passes += result.forwards
         first = self.backward_passes
@@ -52,6 +60,8 @@ class Meters:
             for asker in part.group.askers:
                 meter = self.of(asker.flow)
                 meter.rows += len(part)
+                if asker.query.record.needs_gradient or not dear:
+                    meter.row_bytes = max(meter.row_bytes, row_bytes)
                 meter.forwards.update(forwards)
                 meter.backends[backend] = None
                 meter.notes.update(dict.fromkeys(result.notes))

@@ -58,6 +58,7 @@ class Line:
     count: Cell
     passes: Cell
     seconds: Cell
+    memory: Cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ def _line(line: Standing, above: Standing | None, ends: tuple[float, float]) -> 
         count=Cell(f"{value.count}{failed}", str(value.count)),
         passes=_passes(line.cost),
         seconds=_cell(math.nan if line.cost is None else line.cost.seconds),
+        memory=_cell(math.nan if line.cost is None else line.cost.megabytes),
     )
 
 

@@ -47,6 +47,7 @@ COLUMNS: tuple[tuple[str, Callable[[Standing], Any]], ...] = (
     ("forward_passes", lambda line: _part(line.cost, "forward")),
     ("backward_passes", lambda line: _part(line.cost, "backward")),
     ("seconds", lambda line: _part(line.cost, "seconds")),
+    ("memory_bytes", lambda line: _part(line.cost, "memory")),
 )
 """What the tables hold, a column each; an empty field is a number that does not exist."""
 
@@ -164,7 +165,8 @@ def _finite(value: float) -> float | None:
 
 
 def _part(record: Estimate | Cost | None, name: str) -> float | None:
-    return None if record is None else _finite(getattr(record, name))
+    value = None if record is None else getattr(record, name)
+    return None if value is None else _finite(value)
 
 
 _FORMS: dict[str, Callable[[Leaderboard], bytes]] = {

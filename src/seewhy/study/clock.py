@@ -29,9 +29,9 @@ class Clock(Meters):
         if isinstance(event, RoundStarted):
             self.since = perf_counter()
 
-    def ran(self, parts: Sequence[Segment], result: PassResult, backend: str) -> None:
+    def ran(self, parts: Sequence[Segment], result: PassResult, backend: str, row_bytes: int = 0) -> None:
         """Books one batch, and the time since the last one, on everyone who had rows in it."""
-        Meters.ran(self, parts, result, backend)
+        Meters.ran(self, parts, result, backend, row_bytes)
         now = perf_counter()
         row = (now - self.since) / max(1, sum(map(len, parts)))
         self.since = now
@@ -44,7 +44,10 @@ class Clock(Meters):
 
     def cost(self, flow: Hashable) -> Cost:
         """Returns what a flow has cost so far."""
-        return Cost(self.of(flow).rows, self.backward_rows.get(flow, 0), self.seconds.get(flow, 0.0))
+        meter = self.of(flow)
+        return Cost(
+            meter.rows, self.backward_rows.get(flow, 0), self.seconds.get(flow, 0.0), float(meter.row_bytes) or None
+        )
 
     def timed(self, key: Hashable, flow: Flow[Any]) -> Flow[Any]:
         """Returns what the flow returns, with the time of its own arithmetic booked on it."""

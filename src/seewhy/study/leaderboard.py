@@ -188,6 +188,7 @@ def _cost(results: Sequence[Result]) -> Cost | None:
         fmean(cost.forward for cost in costs),
         fmean(cost.backward for cost in costs),
         median(cost.seconds for cost in costs),
+        max((cost.memory for cost in costs if cost.memory is not None), default=None),
     )
 
 

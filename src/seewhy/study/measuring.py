@@ -202,7 +202,7 @@ def _as_record(picture: str, entrant: str, metric: str, result: Result) -> dict[
         "entrant": entrant,
         "metric": metric,
         "value": result.value,
-        "cost": [cost.forward, cost.backward, cost.seconds],
+        "cost": [cost.forward, cost.backward, cost.seconds, cost.memory],
         "curve": None if curve is None else [curve.fractions.tolist(), curve.scores.tolist()],
         "protocol": dict(result.protocol),
     }

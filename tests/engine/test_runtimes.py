@@ -31,6 +31,8 @@ from seewhy.testing.fingerprint import changes, fingerprint, random_state
 
 PACKAGES = {"openvino": ("openvino",), "onnxruntime": ("onnxruntime", "onnx", "onnxscript")}
 SHOWN = {"openvino": "OpenVINO ", "onnxruntime": "onnxruntime ", "torch.compile": "torch.compile"}
+PROVING = 1 + runtimes.TIMINGS
+"""Calls of a runtime before it is used: the proof's, and those that are timed."""
 OCCLUSION = Occlusion(window=4, stride=3)  # 25 windows and the picture: no multiple of 8 nor of 3
 
 # ------------------------------------------------------------------------------------------------ helpers
@@ -426,25 +428,25 @@ def test_the_users_network_and_torch_are_left_as_they_were(name: str) -> None:
 
 def test_a_runtime_that_fails_in_the_middle_is_given_up(put: Callable[..., Stand]) -> None:
     def fail(number: int, answer: Tensor) -> Tensor:
-        if number > 2 + 2:  # two calls are the proof's
+        if number > PROVING + 2:
             raise RuntimeError("out of luck")
         return answer
 
     stand, net = put(fail), Net().eval()
     found = explained(net, picture(2), backend="openvino")
-    assert len(stand.calls) == 5
+    assert len(stand.calls) == PROVING + 3
     assert "was given up: RuntimeError: out of luck" in about(found)
     same(found, explained(Net().eval(), picture(2), backend="torch"))
     again = explained(net, picture(2), backend="openvino")
-    assert len(stand.calls) == 5  # not tried again for the same weights
+    assert len(stand.calls) == PROVING + 3  # not tried again for the same weights
     assert "stay on torch" in about(again)
     same(again, found)
 
 
 def test_a_runtime_without_finite_scores_is_given_up(put: Callable[..., Stand]) -> None:
-    stand = put(lambda number, answer: answer * (torch.nan if number == 3 else 1))
+    stand = put(lambda number, answer: answer * (torch.nan if number == PROVING + 1 else 1))
     found = explained(Net().eval(), backend="openvino")
-    assert len(stand.calls) == 3
+    assert len(stand.calls) == PROVING + 1
     same(found, explained(Net().eval(), backend="torch"))
     assert "was given up: scores on" in about(found)
 
@@ -453,7 +455,7 @@ def test_a_runtime_without_finite_scores_is_given_up(put: Callable[..., Stand]) 
 def test_an_answer_that_differs_is_not_used(size: int | None, put: Callable[..., Stand], folder: Path) -> None:
     stand = put(lambda _, answer: answer + 1e-3 * answer.abs().max())
     found = explained(Net().eval(), backend="openvino", batch_size=size)
-    assert 1 <= len(stand.calls) <= 2
+    assert 1 <= len(stand.calls) <= PROVING
     assert "scores differ by 1.0e-03" in about(found)
     assert names(folder) == []
     assert torch.equal(found.values, explained(Net().eval(), backend="torch", batch_size=size).values)
@@ -636,7 +638,7 @@ def test_where_a_try_costs_nothing_the_faster_one_is_taken(
     found = explained(Net().eval(), method=Rise(masks=64), prepared="never")
     assert stand.converted == 1
     assert (found.diagnostics["backend"] != "torch") == faster
-    assert (len(stand.calls) > 2) == faster
+    assert (len(stand.calls) > PROVING) == faster
     same(found, explained(Net().eval(), method=Rise(masks=64), backend="torch"))
 
 

@@ -217,7 +217,9 @@ def test_an_unset_backend_is_torch_and_a_note_says_so(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert np.allclose(np.load(tmp_path / "values.npy"), expected, atol=1e-5)
-    assert done.stdout.startswith("['activations', 'gradient', 'layer'] softmax ('KERAS_BACKEND was not set")
+    assert done.stdout.startswith(
+        "['activations', 'attention', 'gradient', 'layer'] softmax ('KERAS_BACKEND was not set"
+    )
 
 
 def test_another_backend_is_a_black_box(monkeypatch: pytest.MonkeyPatch) -> None:

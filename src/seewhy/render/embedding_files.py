@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.embeddings import Embeddings
-from ..core.errors import SettingError
 from ..core.words import WordInContext
 from .embeddings import embeddings_page
 from .embeddings_figure import plot_embeddings
-from .files import check_folder, write_whole
+from .files import write_as
 from .sheet import figure_png, figure_svg
 from .stored import Stored
 from .words import words_page
@@ -53,12 +52,7 @@ def load_word_in_context(path: str | Path) -> WordInContext:
 
 
 def _saved(what: str, found: Any, path: str | Path, forms: Mapping[str, Callable[[Any], bytes]]) -> Path:
-    path = Path(path)
-    form = forms.get(path.suffix.lower())
-    if form is None:
-        raise SettingError(f"{what} saved as {', '.join(forms)}; given {str(path)!r}. Change the suffix.")
-    check_folder(path)
-    return write_whole(path, form(found))
+    return write_as(found, path, forms, f"{what} saved as {', '.join(forms)}")
 
 
 _EMBEDDINGS: dict[str, Callable[[Embeddings], bytes]] = {

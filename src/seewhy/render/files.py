@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ..core.errors import SettingError
 from ..core.explanation import Explanation
@@ -14,6 +15,7 @@ from .report import report_html
 from .sheet import figure_png
 from .stored import Stored
 
+T = TypeVar("T")
 EXPLANATION = Stored("explanation", "an explanation", Explanation)
 
 
@@ -26,14 +28,7 @@ def save_explanation(explanation: Explanation, path: str | Path) -> Path:
 
     Raises SettingError for another suffix, a missing folder, or a file that cannot be written.
     """
-    path = Path(path)
-    form = _FORMS.get(path.suffix.lower())
-    if form is None:
-        raise SettingError(
-            f"An explanation is saved as .html, .png, .npz or .json; given {str(path)!r}. Change the suffix."
-        )
-    check_folder(path)
-    return write_whole(path, form(explanation))
+    return write_as(explanation, path, _FORMS, "An explanation is saved as .html, .png, .npz or .json")
 
 
 def save_report(explanations: Sequence[Explanation], path: str | Path) -> Path:
@@ -64,6 +59,20 @@ _FORMS: dict[str, Callable[[Explanation], bytes]] = {
     ".png": lambda explanation: figure_png(plot_explanation(explanation)),
     **EXPLANATION.forms,
 }
+
+
+def write_as(record: T, path: str | Path, forms: Mapping[str, Callable[[T], bytes]], saved_as: str) -> Path:
+    """Returns the path of the record's file, in the form that the suffix says; it appears whole or not at all.
+
+    saved_as: a sentence on which forms there are. Raises SettingError for another suffix, a missing folder, or a file
+    that cannot be written.
+    """
+    path = Path(path)
+    form = forms.get(path.suffix.lower())
+    if form is None:
+        raise SettingError(f"{saved_as}; given {str(path)!r}. Change the suffix.")
+    check_folder(path)
+    return write_whole(path, form(record))
 
 
 def check_folder(path: Path) -> None:

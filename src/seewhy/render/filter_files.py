@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import SettingError
 from ..core.filters import Excerpt, Filter, Filters
 from .csv_text import csv_bytes
-from .files import check_folder, write_whole
+from .files import write_as
 from .filter_sheet import plot_filters
 from .filters import filters_page
 from .sheet import figure_png
@@ -39,12 +38,7 @@ def save_filters(found: Filters, path: str | Path) -> Path:
 
     Raises SettingError for another suffix, a missing folder, or a file that cannot be written.
     """
-    path = Path(path)
-    form = FORMS.get(path.suffix.lower())
-    if form is None:
-        raise SettingError(f"Filters are saved as {', '.join(FORMS)}; given {str(path)!r}. Change the suffix.")
-    check_folder(path)
-    return write_whole(path, form(found))
+    return write_as(found, path, FORMS, f"Filters are saved as {', '.join(FORMS)}")
 
 
 def load_filters(path: str | Path) -> Filters:

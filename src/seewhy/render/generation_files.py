@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..core.errors import SettingError
 from ..core.generation import Generation
-from .files import check_folder, write_whole
+from .files import write_as
 from .generation_figure import plot_generation
 from .generation_page import generation_page
 from .sheet import figure_png
@@ -21,14 +20,7 @@ def save_generation(found: Generation, path: str | Path) -> Path:
 
     Raises SettingError for another suffix, a missing folder, or a file that cannot be written.
     """
-    path = Path(path)
-    form = _FORMS.get(path.suffix.lower())
-    if form is None:
-        raise SettingError(
-            f"A generation is saved as .html, .png, .npz or .json; given {str(path)!r}. Change the suffix."
-        )
-    check_folder(path)
-    return write_whole(path, form(found))
+    return write_as(found, path, _FORMS, "A generation is saved as .html, .png, .npz or .json")
 
 
 def load_generation(path: str | Path) -> Generation:

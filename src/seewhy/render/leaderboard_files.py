@@ -15,7 +15,7 @@ from .._version import __version__
 from ..core.errors import MissingExtraError, SettingError
 from ..core.leaderboard import Band, Cost, Estimate, Failure, Leaderboard, Measure, Score, Standing
 from .csv_text import csv_bytes
-from .files import check_folder, write_whole
+from .files import write_as
 from .leaderboard import leaderboard_page
 from .leaderboard_figure import plot_leaderboard
 from .sheet import figure_png
@@ -58,12 +58,7 @@ def save_leaderboard(board: Leaderboard, path: str | Path) -> Path:
     Raises SettingError for another suffix, a missing folder, or a file that cannot be written; MissingExtraError for
     .parquet without the package pyarrow.
     """
-    path = Path(path)
-    form = _FORMS.get(path.suffix.lower())
-    if form is None:
-        raise SettingError(f"A leaderboard is saved as {', '.join(_FORMS)}; given {str(path)!r}. Change the suffix.")
-    check_folder(path)
-    return write_whole(path, form(board))
+    return write_as(board, path, _FORMS, f"A leaderboard is saved as {', '.join(_FORMS)}")
 
 
 def load_leaderboard(path: str | Path) -> Leaderboard:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.errors import SettingError
 from ..core.text import TextExplanation
-from .files import check_folder, write_whole
+from .files import write_as
 from .sheet import figure_png
 from .stored import Stored
 from .text_figure import plot_text
@@ -25,14 +24,7 @@ def save_text(found: TextExplanation, path: str | Path) -> Path:
 
     Raises SettingError for another suffix, a missing folder, or a file that cannot be written.
     """
-    path = Path(path)
-    form = _FORMS.get(path.suffix.lower())
-    if form is None:
-        raise SettingError(
-            f"A text's explanation is saved as .html, .png, .npz or .json; given {str(path)!r}. Change the suffix."
-        )
-    check_folder(path)
-    return write_whole(path, form(found))
+    return write_as(found, path, _FORMS, "A text's explanation is saved as .html, .png, .npz or .json")
 
 
 def load_text(path: str | Path) -> TextExplanation:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..core.errors import SettingError
 from ..core.visualization import Dream, Visualization
-from .files import check_folder, write_whole
+from .files import write_as
 from .stored import Stored
 from .wording import number, plain, shorten
 
@@ -28,15 +27,12 @@ def save_visualization(record: Visualization, path: str | Path) -> Path:
 
     Raises SettingError for another suffix, a missing folder, or a file that cannot be written.
     """
-    path = Path(path)
-    form = _VISUALIZATION_FORMS.get(path.suffix.lower())
-    if form is None:
-        raise SettingError(
-            "A visualization is saved as .png, which keeps every pixel, or as .npz or .json; "
-            f"given {str(path)!r}. Change the suffix."
-        )
-    check_folder(path)
-    return write_whole(path, form(record))
+    return write_as(
+        record,
+        path,
+        _VISUALIZATION_FORMS,
+        "A visualization is saved as .png, which keeps every pixel, or as .npz or .json",
+    )
 
 
 def save_dream(record: Dream, path: str | Path) -> Path:
@@ -44,12 +40,7 @@ def save_dream(record: Dream, path: str | Path) -> Path:
 
     Raises SettingError for another suffix, a missing folder, or a file that cannot be written.
     """
-    path = Path(path)
-    form = _DREAM_FORMS.get(path.suffix.lower())
-    if form is None:
-        raise SettingError(f"A dream is saved as .png, .jpg, .npz or .json; given {str(path)!r}. Change the suffix.")
-    check_folder(path)
-    return write_whole(path, form(record))
+    return write_as(record, path, _DREAM_FORMS, "A dream is saved as .png, .jpg, .npz or .json")
 
 
 def load_visualization(path: str | Path) -> Visualization:

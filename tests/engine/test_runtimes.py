@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import random
 import re
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 import seewhy
 from seewhy.core.errors import MissingExtraError, SettingError
 from seewhy.engine import Options, options, runtimes
-from seewhy.methods import FeatureAblation, Occlusion, Rise
+from seewhy.methods import FeatureAblation, Lime, Occlusion, Rise
 from seewhy.models import runtimes as models
 from seewhy.models.runtimes import RUNTIMES, Kind, cache, graph
 from seewhy.models.runtimes.tracing import traced
@@ -640,6 +641,22 @@ def test_where_a_try_costs_nothing_the_faster_one_is_taken(
     assert (found.diagnostics["backend"] != "torch") == faster
     assert (len(stand.calls) > PROVING) == faster
     same(found, explained(Net().eval(), method=Rise(masks=64), backend="torch"))
+
+
+@pytest.mark.parametrize("samples", [64, 67])
+def test_a_job_that_runs_elsewhere_ends_there(
+    samples: int, put: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtimes, "LOADING_SECONDS", 0.0)
+    monkeypatch.setattr(runtimes, "PROOFS", 0)
+    stand = put(seconds=0.0, saves=0.9)
+    monkeypatch.setattr(runtimes._Work, "row_seconds", lambda _: 1e3)
+    network, method = Net().eval(), Lime(samples=samples, segments=4)
+    explained(network, method=method, prepared="never")  # learns that rows do not depend on their company
+    stand.calls.clear()
+    found = explained(network, method=method, prepared="never")
+    assert "torch" not in found.diagnostics["backend"]
+    assert len(stand.calls) == math.ceil(samples / 8)
 
 
 def test_a_conversion_that_would_not_repay_itself_is_not_made(

@@ -74,13 +74,14 @@ class Answering:
             self._work(key, [segment])
 
     def _work(self, key: LotKey, todo: list[Segment]) -> None:
+        rows = sum(map(len, todo))
         while todo:
             todo = [segment for segment in todo if segment.group.alive]
             left = sum(map(len, todo))
             if left:
                 self._check_cancelled()
                 self.tails.decide(key, todo, self)
-                runtime = self.runtimes.choose(key, todo, self)
+                runtime = self.runtimes.choose(key, todo, rows, self)
                 head, todo = split(todo, self._rows(key, left) if runtime is None else runtime.rows)
                 if runtime is None or not self._elsewhere(runtime, key, head):
                     self._run(key, head, left)

@@ -83,13 +83,13 @@ class Runtimes:
     renewed: set[int] = field(default_factory=set)
     begun: set[Signature] = field(default_factory=set)
 
-    def choose(self, key: LotKey, todo: list[Segment], answering: Answering) -> Runtime | None:
-        """Returns the runtime for the rows that are left, or None: they stay on torch.
+    def choose(self, key: LotKey, todo: list[Segment], rows: int, answering: Answering) -> Runtime | None:
+        """Returns the runtime for the rows that are left of `rows`, or None: they stay on torch.
 
         A runtime is tried once what torch has spent on such rows and what is still to come would together have repaid
         its conversion, so that the whole never costs much more than the better of both choices.
         """
-        if not self._may(key, todo):
+        if not self._may(key, todo, rows):
             return None
         line = self._line(key.signature)
         reason = self._hindrance() or self._too_large(answering.size(key).bytes_at)
@@ -127,7 +127,7 @@ class Runtimes:
         found: Line = self.memo.runtimes.setdefault(wanted, Line(output))
         return found
 
-    def _may(self, key: LotKey, todo: list[Segment]) -> bool:
+    def _may(self, key: LotKey, todo: list[Segment], rows: int) -> bool:
         """True where a runtime could give everything that is asked, and may be used for so few rows.
 
         Which one "auto" takes hangs on a clock, and with a fixed batch size the same bits are promised.
@@ -137,7 +137,7 @@ class Runtimes:
             return False
         if any(inner_layers(target) for part in todo for target in part.group.targets):
             return False
-        return options.backend != "auto" or (options.batch_size is None and sum(map(len, todo)) >= REPAYS)
+        return options.backend != "auto" or (options.batch_size is None and rows >= REPAYS)
 
     def _hindrance(self) -> str:
         """Returns why this network cannot run elsewhere under these options; empty if nothing is known against it."""

@@ -168,6 +168,9 @@ def test_layers_carry_keras_names_and_paths() -> None:
 def test_pictures_in_keras_order_are_refused_with_the_way_out() -> None:
     with pytest.raises(InputError, match=r"\(N, 3, 12, 10\).*given \(1, 12, 10, 3\).*movedim"):
         seewhy.attribute(small(), last(X)[:1], "saliency")
+    turned = seewhy.wrap(small(), lambda _: last(X)[:1], value_range=(0, 1))
+    with pytest.raises(InputError, match=r"shape is \(12, 10, 3\).*movedim\(-1, 0\)"):
+        seewhy.explain(turned, np.zeros((12, 10, 3), np.uint8), "saliency")
 
 
 @pytest.mark.parametrize("name", ["net.keras", "net.h5"])
@@ -179,11 +182,19 @@ def test_files_answer_as_the_model_that_was_saved(tmp_path: Path, name: str) -> 
         assert loaded.kind == "softmax"
         assert loaded.labels == ("ant", "bee", "cow", "dog")
         assert torch.allclose(loaded.module(X), model(last(X)), atol=1e-6)
+        bare = seewhy.load(spec, device="cpu", logits=True)
+        assert torch.allclose(bare.module(X), seewhy.wrap(model, logits=True).module(X), atol=1e-6)
+        assert torch.allclose(bare.module(X).softmax(1), loaded.module(X), atol=1e-6)
+        assert not any(part.training for part in bare.module.modules())
+        assert not bare.notes
+        assert "logits=True" in loaded.notes[-1]
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:900])
     with pytest.raises(ModelFileError, match="damaged"):
         seewhy.load(tmp_path / name)
     with pytest.raises(ModelFileError, match="no such file"):
         seewhy.load(f"keras:{tmp_path / 'missing.keras'}")
+    with pytest.raises(SettingError, match="logits=True is for Keras models"):
+        seewhy.load("timm:resnet18@random", logits=True)
 
 
 def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,24 @@ def adapted(model: Any, logits: bool = False) -> tuple[nn.Module, OutputKind | N
     return BlackBox(_OtherBackend(model)), kind
 
 
+def behind(module: Any) -> Any:
+    """Returns the Keras model that `adapted` made a module of, or the module itself where it did not."""
+    if isinstance(module, KerasNetwork):
+        return module._modules["keras_model"]
+    inside = module.answer if isinstance(module, BlackBox) else None
+    return inside.model if isinstance(inside, _OtherBackend) else module
+
+
+def advice(module: nn.Module, kind: OutputKind | None) -> tuple[str, ...]:
+    """Returns what whoever explains a Keras network that ends in softmax should know, as notes."""
+    if not isinstance(module, KerasNetwork) or kind != "softmax":
+        return ()
+    return (
+        "the scores are probabilities, behind the model's softmax: gradients of one also speak of its rivals; "
+        "logits=True explains the class's own score",
+    )
+
+
 class _Layout:
     """How the model takes its inputs: their shapes where it declares them, and where the channels are."""
 

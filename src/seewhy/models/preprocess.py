@@ -238,7 +238,9 @@ def show(x: Tensor, low: Tensor, high: Tensor) -> NDArray[np.uint8]:
     """Returns (C, H, W) scaled so that `low` is 0 and `high` is 255, as (H, W, 3) uint8."""
     if x.ndim != 3 or x.shape[0] not in (1, 3) or len(low) not in (1, x.shape[0]) or x.numel() == 0:
         last = x.ndim == 3 and x.shape[-1] in (1, 3) and x.shape[0] not in (1, 3)
-        way = "its last axis looks like the channels: use movedim(-1, 0)" if last else "give one row of the model's input"
+        way = (
+            "its last axis looks like the channels: use movedim(-1, 0)" if last else "give one row of the model's input"
+        )
         raise InputError(
             f"A picture (C, H, W) with {max(1, len(low))} channel(s) can be shown, but the shape is "
             f"{tuple(x.shape)}; {way}."

@@ -15,7 +15,7 @@ from ..core.errors import InputTypeError, SettingError
 from .black_box import BlackBox, name_of
 from .derived import Derived
 from .functions import function_box
-from .keras_models import adapted, is_keras_model
+from .keras_models import adapted, advice, behind, is_keras_model
 from .kinds import OutputKind, check_kind
 from .known_models import known_preprocessing
 from .model import AnyPreprocessing, Model, unwrapped
@@ -26,6 +26,9 @@ from .text_loading import load_text
 from .text_models import text_model
 from .transformers_models import is_image_processor, is_transformers_model, labels_of, processor_steps
 from .transforms import CallablePreprocessing
+
+_ASSUMED = "preprocessing assumed"
+"""How notes begin that no longer hold where a preprocessing is given."""
 
 
 def wrap(  # noqa: PLR0913 - everything that may be known about somebody's network
@@ -88,6 +91,7 @@ def wrap(  # noqa: PLR0913 - everything that may be known about somebody's netwo
         output=output,
         kind=check_kind(output_kind) or kind,
         value_range=_range(value_range),
+        notes=advice(module, kind),
     )
 
 
@@ -100,6 +104,7 @@ def load(  # noqa: PLR0913 - as wrap: what the file itself does not say
     value_range: tuple[Any, Any] | None = None,
     output: Selector = None,
     output_kind: str | None = None,
+    logits: bool = False,
     device: str | torch.device | None = None,
 ) -> Model:
     """Returns the model that `spec` names, with its own preprocessing and labels.
@@ -109,8 +114,8 @@ def load(  # noqa: PLR0913 - as wrap: what the file itself does not say
         random weights), "hf:FOLDER_OR_NAME" (transformers: pictures' classifiers, and any text model),
         "onnx:FILE", "keras:FILE", "FILE.py:FACTORY", or a path that ends in .onnx, .keras or .h5.
     checkpoint: a file of weights, safetensors or one that torch.load reads with weights_only=True.
-    preprocess, labels, value_range, output, output_kind: as `wrap` takes them, in the place of the model's own; ONNX
-        and Keras files seldom say how pictures become their input.
+    preprocess, labels, value_range, output, output_kind, logits: as `wrap` takes them, in the place of the model's own;
+        ONNX and Keras files seldom say how pictures become their input.
     device: None takes cuda, mps or cpu, the first that is there.
 
     Raises UnknownNameError, ModelFileError or MissingExtraError.
@@ -118,34 +123,39 @@ def load(  # noqa: PLR0913 - as wrap: what the file itself does not say
     chosen = torch.device(device) if device is not None else best_device()
     text = None if checkpoint is not None else load_text(str(spec), chosen)
     if text is not None:
-        _check_pictures_only(spec, preprocess, value_range, output, output_kind)
+        _check_pictures_only(spec, preprocess, value_range, output, output_kind, logits or None)
         return text if labels is None else replace(text, labels=tuple(map(str, labels)))
     parts = build(spec, checkpoint)
+    if logits:
+        _check_settings(behind(parts.module), None, logits)
     steps, usual = (
         (parts.preprocessing, parts.labels) if preprocess is None else _preprocessing(preprocess, value_range)
     )
     names = labels if labels is not None else usual or parts.labels
     if value_range is None and steps is not None:
         value_range = steps.value_range
-    module, kind = _network(parts.module, None, False, None)
+    module, kind = _network(behind(parts.module) if logits else parts.module, None, logits, None)
+    known = kind if logits else parts.kind or kind
     return Model(
-        module=module.to(chosen),
+        module=module.eval().to(chosen),
         name=parts.name,
         preprocessing=steps,
         labels=None if names is None else tuple(map(str, names)),
         output=output,
-        kind=check_kind(output_kind) or parts.kind or kind,
+        kind=check_kind(output_kind) or known,
         value_range=_range(value_range),
-        notes=parts.notes
-        if preprocess is None
-        else tuple(n for n in parts.notes if not n.startswith("preprocessing assumed")),
+        notes=(
+            *(note for note in parts.notes if preprocess is None or not note.startswith(_ASSUMED)),
+            *advice(module, known),
+        ),
     )
 
 
 def _check_pictures_only(spec: object, *settings: object) -> None:
     if any(setting is not None for setting in settings):
         raise SettingError(
-            f"preprocess, value_range, output and output_kind are for other models; {spec} reads text. Leave them out."
+            f"preprocess, value_range, output, output_kind and logits are for other models; {spec} reads text. Leave "
+            "them out."
         )
 
 

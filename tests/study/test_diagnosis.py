@@ -169,3 +169,13 @@ def test_maps_to_read_with_care_are_named_in_one_sentence() -> None:
 
 def test_an_explanation_without_a_prediction_or_maps_has_no_sentences() -> None:
     assert diagnose(record({}, prediction=None)) == {"tabby": ()}
+
+
+@pytest.mark.parametrize(
+    ("rival", "margin"), [(0.2, "55 points"), (0.737, "1 point"), (0.74, "1 point"), (0.7493, "0.07 points")]
+)
+def test_the_margin_is_in_points(rival: float, margin: str) -> None:
+    answers = (Answer(1, "tabby", 0.75), Answer(2, "lynx", rival))
+    assert f", {margin} ahead of “lynx”" in said(
+        record({"cam": RAMP}, prediction=Prediction(answers, "probability", 10))
+    )

@@ -181,7 +181,8 @@ def _answer(found: Prediction) -> str:
         )
     sure = next(words for least, words in _SURE if best.score >= least)
     points = 100 * (best.score - rival.score)
-    ahead = f"{points:.0f} points" if points >= 1 else f"{points:.1g} points"
+    shown = f"{points:.0f}" if points >= 1 else f"{points:.1g}"
+    ahead = f"{shown} point{'' if shown == '1' else 's'}"
     return f"The model is {sure}: its answer is {_named(found, best)}, {ahead} ahead of {_named(found, rival)}."
 
 

@@ -452,23 +452,37 @@ def test_factories_that_cannot_be_used(write: Any, factory: str, kind: type[Exce
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"),
+    ("text", "kind", "reason"),
     [
-        ("import seewhy_no_such_module", ModuleNotFoundError),
-        ("def make(: pass", SyntaxError),
-        ("def make(): raise KeyError('boom')", KeyError),
-        ("def make(): raise KeyboardInterrupt", KeyboardInterrupt),
+        ("import seewhy_no_such_module", ModuleNotFoundError, "seewhy_no_such_module"),
+        ("def make(: pass", SyntaxError, "line 1"),
+        ("def make(): raise KeyError('boom')", KeyError, "from make() of"),
+        ("def make(): raise ValueError", ValueError, "raised ValueError."),
+        ("def make():\n    raise ValueError('two\\nlines')", ValueError, "two lines"),
     ],
 )
-def test_what_the_users_file_raises_propagates(write: Any, text: str, kind: type[BaseException]) -> None:
+def test_what_the_users_file_raises_is_told_with_its_cause(
+    write: Any, text: str, kind: type[Exception], reason: str
+) -> None:
     file = write(text)
-    path, modules = list(sys.path), set(sys.modules)
-    with pytest.raises(kind) as caught:
+    path = list(sys.path)
+    with pytest.raises(ModelFileError) as caught:
         build(f"{file}:make")
-    if sys.version_info >= (3, 11) and kind is not KeyboardInterrupt:
-        assert f"{file}:make" in caught.value.__notes__[0]
+    message = str(caught.value)
+    assert f"{file}:make" in message
+    assert kind.__name__ in message
+    assert reason in message
+    assert "\n" not in message
+    assert type(caught.value.__cause__) is kind
     assert sys.path == path
-    assert not [name for name in set(sys.modules) - modules if "neighbour" in name]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, MemoryError, UnknownNameError])
+def test_interrupts_memory_and_our_own_errors_come_through_a_factory(write: Any, kind: type[BaseException]) -> None:
+    where = "" if kind.__module__ == "builtins" else f"from {kind.__module__} import {kind.__name__}"
+    file = write(f"{where}\ndef make(): raise {kind.__name__}('own')")
+    with pytest.raises(kind, match="own"):
+        build(f"{file}:make")
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

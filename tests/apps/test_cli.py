@@ -12,6 +12,7 @@ from PIL import Image
 from skimage.data import chelsea, coffee
 
 from seewhy.apps.cli import main
+from seewhy.core.errors import ModelFileError
 from seewhy.render import load_explanation
 
 
@@ -139,6 +140,32 @@ def test_a_method_that_fails_when_asked_for_by_name_is_exit_code_1(capsys, cat, 
     assert "saliency for class" in out
     assert "grad-cam for class" in out
     assert "failed" in out
+
+
+def test_a_factory_that_raises_and_a_device_that_is_not_there_are_one_line(capsys, cat, tmp_path):
+    net = tmp_path / "net.py"
+    net.write_text("def build():\n    raise RuntimeError('no weights here')\n")
+    code, _, err = run(capsys, "explain", cat, "--model", f"{net}:build")
+    assert code == 2
+    assert f"{net}:build" in err
+    assert "RuntimeError: no weights here" in err
+    assert err.count("\n") == 1
+    code, _, err = run(capsys, "explain", cat, "--device", "gpuu")
+    assert code == 2
+    assert "'gpuu'" in err
+    assert "cpu" in err
+    assert err.count("\n") == 1
+    with pytest.raises(ModelFileError) as caught:
+        main(["explain", cat, "--model", f"{net}:build", "--debug"])
+    assert type(caught.value.__cause__) is RuntimeError
+
+
+@pytest.mark.parametrize("other", ["zebra", "340"])
+def test_a_class_is_not_explained_rather_than_itself(capsys, cat, other):
+    code, _, err = run(capsys, "explain", cat, "--target", "zebra", "--rather-than", other)
+    assert code == 2
+    assert "class 340 twice" in err
+    assert err.count("\n") == 1
 
 
 def test_debug_shows_the_traceback_and_nothing_else_does(cat):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from seewhy.apps.cli import main
+from seewhy.metrics import Increase
 from seewhy.study import evaluate as running
 
 NETWORK = """
@@ -87,6 +88,55 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(capsys, place, monkeypatch
     assert code == 0
     assert "saliency" in out
     assert calls == [16, 8, 0, 8]  # the network and its factory were loaded anew, and known again
+
+
+def test_what_failed_and_why_nothing_ranks_is_said(capsys, place, monkeypatch):
+    fits = Increase.flow
+
+    def flow(self, case, target, claim):
+        if claim.method.info.name != "centre":
+            raise RuntimeError("no")
+        return (yield from fits(self, case, target, claim))
+
+    monkeypatch.setattr(Increase, "flow", flow)
+    code, out, _ = run(capsys, place, str(place / "pictures" / "0.png"))
+    assert code == 1
+    rows = {line.split()[1]: line.split() for line in out.splitlines() if line.split()[1:2] and "failed" in line}
+    assert " ".join(rows["saliency"]).startswith("– saliency – – – 0, 1 failed")
+    assert "fewer than six pictures never rank" in " ".join(out.split())
+    assert "same" not in out  # than random maps: they were not measured
+    page = (place / "out" / "leaderboard.html").read_text(encoding="utf-8")
+    assert "Only centre could be measured." in page
+    assert "no different" not in page
+
+
+def test_controls_take_no_part_where_they_cannot(capsys, place):
+    code, out, err = run(
+        capsys,
+        place,
+        str(place / "pictures"),
+        "-m",
+        "integrated-gradients",
+        "--metric",
+        "increase",
+        metric="completeness",
+    )
+    assert code == 1  # saliency was asked for, and does not add up
+    assert "saliency" in err
+    assert not any(name in err for name in ("random", "centre", "edges"))
+    assert "random, centre, edges have not" in " ".join(out.split())
+
+
+def test_completeness_alone_succeeds(capsys, place):
+    model = ["--model", f"{place / 'net.py'}:build", "--preprocess", "torchvision:resnet18"]
+    fixed = ["-m", "integrated-gradients", "--metric", "completeness", "-o", str(place / "out"), *model]
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(place / "pictures" / "0.png"), *fixed])
+    out = capsys.readouterr()
+    assert (ended.value.code or 0, out.err) == (0, "")
+    found = json.loads((place / "out" / "leaderboard.json").read_text(encoding="utf-8"))["leaderboard"]
+    assert found["failures"] == []
+    assert [line["entrant"] for line in found["standings"]] == ["integrated-gradients"]
 
 
 def test_boxes_from_a_file(capsys, place):

@@ -127,7 +127,10 @@ def test_layers_are_ranked(capsys, cat, net):
     ]
     assert scores == sorted(scores, reverse=True)
     assert "not told apart" in out
-    assert "One picture has no interval" in " ".join(out.split())
+    assert "Fewer than six pictures tell no layers apart: name more with --rank." in " ".join(out.split())
+    code, out, _ = run(capsys, "layers", *net, *[part for _ in range(6) for part in ("--rank", cat)])
+    assert code == 0
+    assert "Fewer than six" not in out
 
 
 def test_ranking_without_places_is_an_error(capsys, cat, tmp_path):

@@ -93,6 +93,10 @@ def test_generate_prints_what_each_token_owes(
         (["text", "cat", "--rather-than", "dog"], "--rather-than needs one --target"),
         (["generate", "cat", "--length", "0", "--model", "hf:nowhere"], "--length must be 1 or more"),
         (["generate", "cat", "--of", "chance", "--model", "hf:nowhere"], "of takes"),
+        (["generate", "cat"], "--model is required: expected hf:FOLDER_OR_NAME of a causal language model"),
+        (["generate", "cat", "--model", "hf:nofolder"], "for texts a model"),
+        (["text", "cat", "--model", "hf:nofolder"], "for texts a model"),
+        (["text", "cat", "--device", "gpuu"], "expected one that is there"),
     ],
 )
 def test_wrong_usage_is_said_before_anything_is_loaded(

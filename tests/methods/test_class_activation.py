@@ -479,3 +479,33 @@ def test_hires_cam_of_the_whole_family_still_adds_up_at_the_pooled_layer() -> No
     found = explained(HiResCam(layer="layer4", relu=False))
     bias = float(network.linear().bias[network.target].detach())
     assert float(found.values.sum()) == pytest.approx(float(found.scores) - bias, rel=1e-9)
+
+
+class _FirstToken(nn.Module):
+    """Four places as tokens behind a class token, which alone is read: nothing is pooled, as in most transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 4, stride=4)
+        self.mix = nn.TransformerEncoderLayer(6, 2, 12, batch_first=True)
+        self.norm = nn.LayerNorm(6)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.conv(x).flatten(2).transpose(1, 2)
+        tokens = self.norm(self.mix(torch.cat([tokens.mean(1, keepdim=True), tokens], 1)))
+        return self.head(tokens[:, 0])
+
+
+def test_advice_on_cam_does_not_go_round_in_circles() -> None:
+    torch.manual_seed(0)
+    module, x = _FirstToken().eval(), torch.rand(1, 3, 8, 8)
+    with pytest.raises(LayerError, match="Use 'grad-cam'") as caught:
+        seewhy.attribute(module, x, "cam", 3)
+    assert "layer=" not in str(caught.value)
+    assert seewhy.attribute(module, x, "grad-cam", 3).values.abs().sum() > 0  # what the error points to, works
+    named = seewhy.explain(module, x, Cam(layer="mix"), 3, contrast=False)
+    (said,) = [f.text for f in named.findings["cam", "class 3"] if f.code == "additivity"]
+    assert "does not add up" in said
+    assert "grad-cam" in said
+    assert "Leave layer= out" not in said

@@ -70,7 +70,7 @@ def test_what_must_be_said_is_said() -> None:
     for cls in all_metrics().values():
         info = cls.info
         assert info.better in ("higher", "lower")
-        assert info.asks <= {"method", "truth"}
+        assert info.asks <= {"method", "truth", "score's units"}
         assert all((info.title, info.units, info.cost, info.reference, info.avoid, cls.__doc__))
         assert "Reference:" in (cls.__doc__ or "")
 

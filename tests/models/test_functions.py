@@ -15,6 +15,7 @@ import seewhy
 from seewhy import Options
 from seewhy.core.errors import InputTypeError, NotFiniteError, OutputError, SettingError, UnsupportedModelError
 from seewhy.models.black_box import EVERYTHING
+from seewhy.models.functions import function_box
 
 WEIGHTS = np.random.default_rng(0).normal(size=(48, 3)).astype(np.float32)
 X = torch.from_numpy(np.random.default_rng(1).uniform(size=(2, 3, 4, 4)).astype(np.float32))
@@ -186,6 +187,17 @@ def test_the_functions_own_exception_comes_through_and_the_other_row_is_kept() -
         (note,) = caught.value.__notes__
         assert "'Failing'" in note
         assert "(1, 3, 4, 4)" in note
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions take notes from Python 3.11 on")
+@pytest.mark.parametrize("rows", [1, 2])
+def test_one_row_at_a_time_is_advised_where_several_were_given(rows: int) -> None:
+    box = function_box(Failing(call=1), arrays=True)
+    with pytest.raises(KeyError, match="boom") as caught:
+        box(X[:rows])
+    (note,) = caught.value.__notes__
+    assert f"({rows}, 3, 4, 4)" in note
+    assert ("batch_size=1" in note) == (rows > 1)
 
 
 def test_a_function_that_fails_from_some_call_on_works_again_when_it_does() -> None:

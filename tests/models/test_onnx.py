@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from scipy.stats import spearmanr
 from skimage.data import chelsea
+from torch import Tensor
 
 import seewhy
 from seewhy import Options
@@ -186,6 +187,8 @@ def test_a_wrong_input_is_named(tmp_path: Path) -> None:
     model = seewhy.load(linear(tmp_path / "net.onnx"))
     with pytest.raises(InputError, match=r"must be \(N, 3, 4, 4\).*given \(1, 4, 4, 3\).*permute"):
         seewhy.attribute(model, torch.rand(1, 4, 4, 3), "occlusion")
+    with pytest.raises(InputError, match=r"given \(1, 3, 6, 6\).*preprocess= of seewhy\.load takes.*\(3, 4, 4\)"):
+        seewhy.attribute(model, torch.rand(1, 3, 6, 6), "occlusion")
     with pytest.raises(InputTypeError, match="inputs of this ONNX network, x"):
         seewhy.attribute(model, (torch.rand(1, 3, 4, 4), torch.rand(1, 2)), "occlusion")
     with pytest.raises(InputTypeError, match="--preprocess"):
@@ -218,3 +221,15 @@ def test_a_model_to_do_as_must_be_known(exported: Path) -> None:
     weights = torchvision.models.ResNet50_Weights.DEFAULT.transforms()
     steps = seewhy.load(exported, preprocess="torchvision:resnet50").preprocessing
     assert (steps.resize, steps.crop) == (weights.resize_size[0], (weights.crop_size[0],) * 2)
+
+
+def test_a_function_makes_the_size_that_a_network_wants(tmp_path: Path) -> None:
+    def steps(image: Image.Image) -> Tensor:
+        return torch.from_numpy(np.asarray(image.resize((4, 4)), np.float32) / 255).permute(2, 0, 1)
+
+    model = seewhy.load(linear(tmp_path / "net.onnx"), preprocess=steps)
+    e = seewhy.explain(model, chelsea(), "occlusion")
+    assert not e.errors
+    expected = (steps(Image.fromarray(chelsea())).double().reshape(1, -1).numpy() @ WEIGHTS).argmax()
+    assert e.prediction is not None
+    assert e.prediction.top[0].index == expected

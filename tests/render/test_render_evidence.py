@@ -20,7 +20,7 @@ from seewhy.core.evidence import Evidence, MapEvidence, Randomization, Verdict
 from seewhy.core.explanation import Explanation
 from seewhy.core.metric import Curve, Measurement
 from seewhy.render import load_explanation, plot_evidence, save_report
-from seewhy.render.evidence import block, checks, number, protocol
+from seewhy.render.evidence import block, checks, protocol
 
 SHARES = torch.linspace(0, 1, 5, dtype=torch.float64)
 HOSTILE = '<script>alert("x")</script> & $x^2$'
@@ -90,7 +90,7 @@ def test_the_page_has_the_verdicts_the_best_first_and_how_it_was_tested(tmp_path
         "1 of 3 maps holds. Trust Grad-CAM most.",
         '<div title="it is too dear">not checked</div>',
         '<div class="alarm">classifier 0.95: <b>unchanged</b></div>',
-        "<div>classifier 0.10</div><div>last block 0.00</div>",
+        "<div>classifier 0.10</div><div>last block −0.0010</div>",
         "the area under the target&#39;s probability",
         "2,842 forward passes of at most 4,000",
         "One was left out.",
@@ -172,6 +172,31 @@ def test_curves_go_from_0_to_1_or_as_far_as_the_scores():
     assert block(same, {}).chance[0] == ""
 
 
+@pytest.mark.parametrize(
+    ("most", "ticks"),
+    [
+        (0.5, ("0.00", "0.50", "1.00")),
+        (0.499, ("0.00", "0.25", "0.50")),
+        (0.0021, ("0.00", "0.0015", "0.0030")),
+        (0.001, ("0.00", "0.0010", "0.0020")),
+        (0.00095, ("0.00", "0.00050", "0.0010")),
+        (2.2e-5, ("0.00", "1.5e−5", "3.0e−5")),
+        (0.0, ("0.00", "0.50", "1.00")),
+    ],
+)
+def test_small_probabilities_fill_the_chart(most, ticks):
+    low = curve(0.0, most / 4, most / 2, most, most / 2)
+    one = Measurement("insertion", most, {}, low)
+    found = evidence(
+        maps={"a": replace(judged(0, "weak"), insertion=one, deletion=one)}, chance_insertion=low, chance_deletion=low
+    )
+    shown = block(found, {})
+    assert shown.ticks == ticks
+    top = {"1.00": 1.0, "0.50": 0.5, "0.0030": 0.003, "0.0020": 0.002, "0.0010": 0.001, "3.0e−5": 3e-5}[ticks[2]]
+    expected = [120 * (1 - share * most / top) for share in (0, 0.25, 0.5, 1, 0.5)]
+    assert heights(shown.lines[0].paths[1]) == pytest.approx(expected, abs=0.06)
+
+
 def test_places_on_the_strip_keep_the_order_and_stay_inside():
     shown = block(evidence(), {})
     places = [*shown.chance_at, shown.edges_at, *(line.at for line in shown.lines)]
@@ -182,7 +207,6 @@ def test_places_on_the_strip_keep_the_order_and_stay_inside():
 
 
 def test_numbers_and_words():
-    assert [number(value) for value in (0.125, -0.5, -0.001, 0.0, None)] == ["0.12", "−0.50", "0.00", "0.00", "–"]
     partly = Randomization({"classifier": 0.97, "last block": 0.5}, ("classifier",), "it fails")
     assert checks(partly) == (("classifier 0.97", True), ("last block 0.50", False))
     assert "the area under the target's score." in protocol(evidence(protocol={"steps": 4, "score": "score"}))

@@ -14,10 +14,13 @@ from matplotlib.text import Text
 from render_records import PHOTO, attribution, explanation, photo
 
 from seewhy.core.errors import SettingError
+from seewhy.core.evidence import Evidence, MapEvidence
 from seewhy.core.explanation import Answer, Prediction
 from seewhy.core.geometry import Geometry
+from seewhy.core.metric import Measurement
 from seewhy.core.targets import Difference
 from seewhy.render import plot_attribution, plot_explanation
+from seewhy.render.evidence import COLOURS
 from seewhy.render.overlay import overlay
 from seewhy.render.panels import explanation_panels, panel_scales
 from seewhy.render.scales import scale_for
@@ -249,3 +252,29 @@ def test_the_sheet_says_what_both_ends_speak_for() -> None:
     words = " ".join(texts(plot_explanation(record)))
     assert "Why “tabby” rather than “lynx”?" in words
     assert "Class activation maps: left end of the colour bars for “lynx”, right end for “tabby”" in words
+
+
+def test_the_sheet_carries_the_verdicts_in_words_and_the_name_of_the_file() -> None:
+    nothing = Measurement("insertion", 0.0, {})
+    maps: dict[str, MapEvidence] = {
+        "grad-cam": MapEvidence(-0.1, 0.0, "no better than chance", "", nothing, nothing),
+        "integrated-gradients": MapEvidence(0.4, 1.0, "holds", "", nothing, nothing),
+    }
+    found = Evidence(maps, (0.0,), 0.1, None, None, {}, None, "", {}, 0, 0)
+    given = explanation(source="/home/somebody/with/a/very/long/path/cat.png")
+    bare = plot_explanation(given)
+    assert "cat.png" in texts(bare)
+    assert not any("somebody" in text for text in texts(bare))
+    assert not {"holds", "no better than chance"} & set(texts(bare))
+    figure = plot_explanation(replace(given, evidence={"tabby": found, "Egyptian cat": found}))
+    shown = {text.get_text(): text for text in figure.findobj(Text)}
+    assert shown["holds"].get_color() == COLOURS["holds"]
+    assert shown["no better than chance"].get_color() == COLOURS["no better than chance"]
+    # of the other target one map failed and one is empty: what shows the evidence against it has no verdict
+    assert texts(figure).count("no better than chance") == 2
+    assert texts(figure).count("holds") == 1
+    # the badge stands between the title and the layer of its own map
+    figure.canvas.draw()  # type: ignore[attr-defined]
+    heights = [shown[name].get_window_extent() for name in ("no better than chance", "layer4")]
+    assert heights[0].y0 > heights[1].y1
+    assert figure.get_size_inches()[1] > bare.get_size_inches()[1]

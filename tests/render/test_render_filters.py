@@ -7,6 +7,9 @@ import hashlib
 import io
 import json
 import re
+import shutil
+import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from seewhy.render import filter_sheet, filters_html, plot_filters, save_filters
 from seewhy.render import filters as atlas
 from seewhy.render.filter_sheet import channel_scale, colour_words, map_picture
 from seewhy.render.filters import atlas_data, filters_page
+from seewhy.render.pages import source
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`{{ 7*7 }} http://example.org/x"
 RNG = np.random.default_rng(0)
@@ -196,3 +200,20 @@ def test_few_channels_stand_with_their_pictures():
     assert shown.count("cat-most0.png") == 2
     with pytest.raises(UnknownNameError, match="given 3"):
         plot_filters(record(), channels=[3])
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="the page's script needs something that runs it")
+def test_the_order_by_channel_number_is_one(tmp_path):
+    """Channels stand in the record as they were asked for; the page says that it orders them by number."""
+    found = record(4)
+    mixed = tuple(replace(one, index=index) for one, index in zip(found.filters, (281, 3, 1000, 30), strict=True))
+    data, _ = atlas_data(replace(found, filters=mixed))
+    made = re.search(r"function sorted\(.*?\n}", source("filters.js"), re.S).group(0)
+    script = (
+        f"const data = {json.dumps(data)}; const order = {{value: 'channel'}}; const weights = new Map();\n{made}\n"
+        "console.log(sorted([0, 1, 2, 3]).map((place) => data.filters[place].channel).join());"
+    )
+    path = tmp_path / "order.js"
+    path.write_text(script, encoding="utf-8")
+    done = subprocess.run(["node", str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "3,30,281,1000"

@@ -12,12 +12,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 from seewhy.core.errors import SettingError
+from seewhy.core.evidence import Evidence
 from seewhy.core.explanation import Answer, Prediction
 from seewhy.core.text import TextAttribution, TextExplanation
 from seewhy.core.tokens import TokenizedText, Word
 from seewhy.render.text_figure import flowed, plot_text
 from seewhy.render.text_files import load_text, save_text
-from seewhy.render.text_page import text_page
+from seewhy.render.text_page import proof_protocol, text_page
 from seewhy.render.text_runs import FOR, Run, Shades, runs, shades
 
 FIRST, SECOND = "Cats  sat, <i>", "猫 &\nso"
@@ -143,3 +144,15 @@ def test_files_load_again(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"saved as \.html"):
         save_text(found, tmp_path / "t.gif")
     assert save_text(found, tmp_path / "t.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("of", "words"), [("score", "the target's score"), ("probability", "the target's probability")]
+)
+def test_the_test_of_a_text_is_told_in_words(of: str, words: str) -> None:
+    how = {"removed": "words, replaced by mask", "score": of, "orders": 40, "control": "long words first", "own": 3}
+    found = Evidence({}, (), 0.0, None, None, {}, None, "", how, 0, 0)
+    assert proof_protocol(found) == (
+        f"Removed: words, replaced by mask; measured: the target's {of}; 40 random orders; control: long words first; "
+        "own 3"
+    )

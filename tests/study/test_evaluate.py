@@ -24,14 +24,14 @@ from torch import nn
 import seewhy
 from seewhy.core.errors import InputError, LayerError, SettingError, TargetError, UnknownNameError
 from seewhy.core.geometry import Geometry
-from seewhy.core.leaderboard import Leaderboard
+from seewhy.core.leaderboard import Estimate, Leaderboard, Standing
 from seewhy.core.metric import Curve, Measurement, Metric, MetricInfo
 from seewhy.core.queries import scores
 from seewhy.core.query import ask
 from seewhy.metrics import Deletion, Insertion, PointingGame
 from seewhy.models.preprocess import Preprocessing
 from seewhy.ops.bootstrap import Total, interval
-from seewhy.render.leaderboard import leaderboard_page
+from seewhy.render.leaderboard import leaderboard_page, verdict
 from seewhy.study.cases import cases
 from seewhy.study.controls import RandomMap
 from seewhy.study.evaluate import evaluate
@@ -148,6 +148,61 @@ def test_what_cannot_be_separated_shares_a_rank_and_what_can_does_not(board):
     assert third.value.high > board["planted"][0].value.low
 
 
+def standing(name, count, *, behind=None, rank=1):
+    value = Estimate(1.0, 0.9, 1.1, count) if count else Estimate(math.nan, math.nan, math.nan, 0)
+    return Standing(name, name, None, "m", rank, value, 0, behind=behind)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([standing("a", 6), standing("b", 6, rank=2)], "a is first; every other map is behind it by more than chance "),
+        (
+            [standing("a", 6), standing("b", 6, rank=2), standing("c", 0, rank=None)],
+            "a is first; every other map that could be measured is behind it ",
+        ),
+        ([standing("a", 6), standing("c", 0, rank=None)], "Only a could be measured."),
+        ([standing("a", 6)], "Only a was measured: there is nothing to compare it with."),
+        ([standing("c", 0, rank=None)], "Nothing could be measured."),
+        (
+            [standing("a", 5), standing("b", 5, behind=Estimate(1, 0.5, 2, 5))],
+            "Fewer than six pictures: too few to tell ",
+        ),
+        (
+            [standing("a", 7), standing("b", 7, behind=Estimate(1, 0.5, 2, 5))],
+            "Fewer than six pictures: too few to tell ",
+        ),
+        (
+            [standing("a", 6), standing("b", 6, behind=Estimate(1, -1, 2, 6))],
+            "These pictures cannot tell any map from ",
+        ),
+    ],
+)
+def test_the_page_says_who_leads_and_why_nobody_does(lines, words):
+    assert verdict(lines).startswith(words)
+
+
+def test_random_maps_that_were_not_measured_compare_with_nothing():
+    words = ("better", "same", "worse")
+    nothing = Estimate(math.nan, math.nan, math.nan, 0)
+    assert standing("a", 6).against_random(words) == ""
+    assert replace(standing("a", 6), chance=nothing).against_random(words) == ""
+    for found, word in (((0.5, 1), "better"), ((-1, 1), "same"), ((-1, -0.5), "worse")):
+        assert replace(standing("a", 6), chance=Estimate(0, *found, 6)).against_random(words) == word
+
+
+def test_controls_are_left_out_of_what_cannot_be_asked_of_them():
+    found = evaluate(network(), numbered(2), "integrated-gradients", ["completeness", "increase"])
+    assert [line.entrant for line in found["completeness"]] == ["integrated-gradients"]
+    assert {line.entrant for line in found["increase"]} == {"integrated-gradients", "random", "centre", "edges"}
+    assert found.failures == ()
+    assert any("completeness" in note and "random, centre, edges" in note for note in found.notes)
+    page = leaderboard_page(found)
+    assert "nothing to compare it with" in page
+    asked = evaluate(network(), numbered(2), "saliency", "completeness")
+    assert {failure.entrant for failure in asked.failures} == {"saliency"}
+
+
 def test_ranks_of_made_up_totals():
     pictures = [f"{number:02}" for number in range(12)]
     signs = [(-1) ** number for number in range(12)]
@@ -241,7 +296,7 @@ def test_equal_pictures_count_once():
     x = numbered(2)
     found = evaluate(network(), torch.cat([x, x[:1]]), ["saliency"], [Deletion(steps=3)])
     assert len(found.pictures) == 2
-    assert any("count once" in note for note in found.notes)
+    assert "1 picture equals another and counts once." in found.notes
 
 
 @pytest.mark.parametrize(

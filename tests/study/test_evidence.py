@@ -588,7 +588,8 @@ MORE = (*(n / 100 for n in range(79)),)
             "is 0.40, above all 39 random maps, but not clearly above a plain edge detector, which never saw the "
             "network (0.37).",
         ),
-        (0.9, CHANCE, -0.001, "holds", "is 0.90, above all 39 random maps and above a plain edge detector (0.00)."),
+        (0.9, CHANCE, -0.001, "holds", "is 0.90, above all 39 random maps and above a plain edge detector (−0.0010)."),
+        (0.9, CHANCE, -0.0, "holds", "is 0.90, above all 39 random maps and above a plain edge detector (0.00)."),
         (0.775, MORE, 0.1, "holds", "is 0.78, above 78 of 79 random maps and above a plain edge detector (0.10)."),
         (0.765, MORE, 0.1, "no better than chance", "is 0.77; 2 of 79 random maps score as high or higher."),
     ],
@@ -610,6 +611,12 @@ def judged(verdict: str, score: float = 0.5, insensitive: tuple[str, ...] = ()) 
 NONE = "No map is better than chance at showing what the answer rests on."
 CASES: list[tuple[list[MapEvidence], str | None, str]] = [
     ([judged("holds")], "a", "The map holds: insertion minus deletion 0.50, a plain edge detector 0.10."),
+    (
+        [judged("holds", -0.00024)],
+        "a",
+        "The map holds: insertion minus deletion −0.00024, a plain edge detector 0.10. Below zero the score does not "
+        "fall faster than it rises: the map is only better than chance, not good.",
+    ),
     (
         [judged("holds", insensitive=("classifier",))],
         None,

@@ -264,3 +264,53 @@ def test_plot_save_and_notebook(cat, tmp_path):
     assert (loaded.families, loaded.diagnosis) == (cat.families, cat.diagnosis)
     np.testing.assert_array_equal(loaded.picture, cat.picture)
     assert "tiger cat" in cat._repr_html_()
+
+
+class Means(nn.Module):
+    """Four scores: the mean of the picture, times 1 to 4."""
+
+    def forward(self, x):
+        return x.mean((1, 2, 3))[:, None] * torch.arange(1.0, 5.0, device=x.device)
+
+
+def test_a_float_array_of_four_axes_is_model_input():
+    x = np.random.default_rng(0).random((1, 3, 6, 5)).astype(np.float32)
+    array = seewhy.explain(Means(), x, "saliency", 2)
+    tensor = seewhy.explain(Means(), torch.from_numpy(x), "saliency", 2)
+    torch.testing.assert_close(array["saliency"].values, tensor["saliency"].values, rtol=0, atol=0)
+    assert (array.source, array.picture) == ("array", None)
+    with pytest.raises(InputError, match="one picture"):
+        seewhy.explain(Means(), np.concatenate([x, x]), "saliency")
+    with pytest.raises(InputError, match=r"a\[0\]; model input is a float array"):
+        seewhy.explain(seewhy.wrap(Means(), preprocess="timm:resnet18"), np.zeros((1, 6, 5, 3), np.uint8), "saliency")
+    with pytest.raises(InputTypeError, match="preprocessing"):
+        seewhy.explain(Means(), np.zeros((6, 5, 3), np.uint8), "saliency")  # still a picture
+
+
+def test_a_class_is_not_explained_rather_than_itself():
+    with pytest.raises(SettingError, match="class 3 twice"):
+        Difference(3, 3)
+    with pytest.raises(SettingError, match="class 3 twice"):
+        Difference(3, 3, of="probability")
+
+
+@pytest.mark.parametrize(("count", "words"), [(2, "2 labels for 4 outputs"), (5, "5 labels for 4 outputs"), (4, None)])
+def test_labels_that_are_not_one_for_each_output_are_noted(count, words):
+    model = seewhy.wrap(Means(), labels=list("abcde")[:count])
+    notes = [note for note in seewhy.explain(model, torch.rand(3, 6, 5), "saliency").notes if "labels for" in note]
+    assert len(notes) == (words is not None)
+    assert all(note.startswith(words) for note in notes)
+
+
+@pytest.mark.parametrize("target", [1000, [4, 1000], Difference(0, 4), Contrast(0, (1, 7))])
+def test_targets_that_are_all_impossible_are_raised(target):
+    with pytest.raises(TargetError, match="between 0 and 3"):
+        seewhy.explain(Means(), torch.rand(3, 6, 5), ["saliency", "occlusion"], target)
+
+
+def test_an_impossible_target_beside_others_is_reported_alone():
+    e = seewhy.explain(Means(), torch.rand(3, 6, 5), "saliency", [1, 1000])
+    assert list(e.attributions) == [("saliency", "class 1")]
+    (key,) = e.errors
+    assert key == ("saliency", "class 1000")
+    assert isinstance(e.errors[key], TargetError)

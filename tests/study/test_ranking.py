@@ -63,7 +63,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def pictures():
-    return [square(seed) for seed in range(4)]
+    return [square(seed) for seed in range(6)]
 
 
 def test_the_layer_that_shows_the_square_is_the_best(model, pictures):
@@ -77,7 +77,7 @@ def test_the_layer_that_shows_the_square_is_the_best(model, pictures):
     assert best.behind.mean == 0
     assert worst.behind.mean == pytest.approx(best.score.mean - worst.score.mean)
     assert best.score.low <= best.score.mean <= best.score.high
-    assert (found.pictures, len(found), found.failed) == (4, 2, {})
+    assert (found.pictures, found.few, len(found), found.failed) == (6, False, 2, {})
     assert best.size == "1 x 24 x 24"
 
 
@@ -99,6 +99,14 @@ def test_one_picture_has_no_interval_and_tells_nothing_apart(model, pictures):
     found = rank_layers(model, pictures[:1], options=PLAIN)
     assert [row.name for row in found] == ["seen", "turned"]
     assert all(math.isnan(row.score.low) for row in found)
+    assert [row.apart for row in found] == [True, False]
+
+
+def test_fewer_than_six_pictures_tell_nothing_apart(model, pictures):
+    """The rule of the leaderboard: of five pictures one time in sixteen all agree by chance."""
+    found = rank_layers(model, pictures[:5], options=PLAIN)
+    assert found.few
+    assert found.rows[1].behind.low > 0  # the same five would be told apart by the interval alone
     assert [row.apart for row in found] == [True, False]
 
 

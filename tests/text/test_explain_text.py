@@ -68,6 +68,8 @@ def test_words_carry_their_tokens_and_special_tokens_wait_to_be_asked_for() -> N
     said = {name: any(f.code == "special" for f in t.findings[name, t.targets[0]]) for name in t.methods}
     assert said == {name: t[name].special_share > 0.2 for name in t.methods}
     assert any(said.values())
+    texts = [f.text for name in t.methods for f in t.findings[name, t.targets[0]] if f.code == "special"]
+    assert all("--special" in text and "special=True" in text for text in texts)
 
 
 @pytest.mark.parametrize("baseline", ["mask", "pad", "unk", "zero"])

@@ -144,7 +144,9 @@ def test_inseq_finds_the_same(kind: str, method: str) -> None:
 
 def test_what_cannot_be_written_is_said() -> None:
     model = model_of("gpt")
-    with pytest.raises(UnsupportedModelError, match="Expected a model that writes"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"Expected a model that writes.*task is 'classifier'.*`seewhy text`"
+    ):
         seewhy.generate(classifier(), TEXT)
     with pytest.raises(InputError, match="empty one"):
         seewhy.generate(model, "")

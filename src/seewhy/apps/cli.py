@@ -14,7 +14,7 @@ from .._version import __version__
 from ..core.errors import SeewhyError
 from . import text_commands
 from .embedding_commands import embeddings
-from .model_options import Checkpoint, Debug, Device, ModelSpec, Preprocess
+from .model_options import Checkpoint, Debug, Device, ModelSpec, OutputKind, Preprocess
 from .tree_command import tree
 
 app = typer.Typer(
@@ -48,12 +48,16 @@ def explain(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            "-m", "--method", help="Method, repeatable; see `seewhy methods`. `best` is the one with the best evidence."
+            "-m",
+            "--method",
+            help="Method, repeatable, also with settings: 'rise(masks=1024)'; see `seewhy methods`. `best` is the one "
+            "with the best evidence.",
         ),
     ] = None,
     model: ModelSpec = None,
     checkpoint: Checkpoint = None,
     preprocess: Preprocess = None,
+    output_kind: OutputKind = None,
     target: Annotated[
         list[str] | None,
         typer.Option("--target", help="Class label or index, repeatable; the top class if not given."),
@@ -100,14 +104,21 @@ def explain(
         outputs=tuple(output or ()),
         seed=seed,
     )
-    raise typer.Exit(explain_files(request, _loader(model, checkpoint, preprocess, device), console, stderr))
+    raise typer.Exit(
+        explain_files(request, _loader(model, checkpoint, preprocess, output_kind, device), console, stderr)
+    )
 
 
 @app.command()
 def evaluate(
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Picture files and folders of them.")],
     method: Annotated[
-        list[str] | None, typer.Option("-m", "--method", help="Method, repeatable; see `seewhy methods`.")
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--method",
+            help="Method, repeatable, also with settings: 'rise(masks=1024)'; see `seewhy methods`.",
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None,
@@ -116,6 +127,7 @@ def evaluate(
     model: ModelSpec = None,
     checkpoint: Checkpoint = None,
     preprocess: Preprocess = None,
+    output_kind: OutputKind = None,
     target: Annotated[
         str | None, typer.Option("--target", help="Class label or index; each picture's top class if not given.")
     ] = None,
@@ -151,7 +163,9 @@ def evaluate(
         truth=truth,
         baselines=not no_baselines,
     )
-    raise typer.Exit(evaluate_files(request, _loader(model, checkpoint, preprocess, device), console, stderr))
+    raise typer.Exit(
+        evaluate_files(request, _loader(model, checkpoint, preprocess, output_kind, device), console, stderr)
+    )
 
 
 @app.command()
@@ -165,6 +179,7 @@ def filters(
     model: ModelSpec = None,
     checkpoint: Checkpoint = None,
     preprocess: Preprocess = None,
+    output_kind: OutputKind = None,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Sheet of the channels' maps on the first picture, .png.")
     ] = None,
@@ -188,7 +203,9 @@ def filters(
     from .filtering import Request, filter_files
 
     request = Request(tuple(images), layer, tuple(channel or ()), top, sheet, tuple(output or ()), visualize, seed)
-    raise typer.Exit(filter_files(request, _loader(model, checkpoint, preprocess, device), console, stderr))
+    raise typer.Exit(
+        filter_files(request, _loader(model, checkpoint, preprocess, output_kind, device), console, stderr)
+    )
 
 
 @app.command()
@@ -206,6 +223,7 @@ def dream(
     model: ModelSpec = None,
     checkpoint: Checkpoint = None,
     preprocess: Preprocess = None,
+    output_kind: OutputKind = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Output, .png, .jpg, .json or .npz.")] = Path(
         "dream.png"
     ),
@@ -217,7 +235,7 @@ def dream(
     from .dreaming import Request, dream_file
 
     request = Request(image, layer, channel, octaves, steps, guide, output, seed)
-    raise typer.Exit(dream_file(request, _loader(model, checkpoint, preprocess, device), console, stderr))
+    raise typer.Exit(dream_file(request, _loader(model, checkpoint, preprocess, output_kind, device), console, stderr))
 
 
 @app.command()
@@ -242,6 +260,7 @@ def layers(
     model: ModelSpec = None,
     checkpoint: Checkpoint = None,
     preprocess: Preprocess = None,
+    output_kind: OutputKind = None,
     image: Annotated[
         str | None,
         typer.Option("--image", help="Picture to trace the network with, where its input size is not known."),
@@ -256,7 +275,7 @@ def layers(
     """List the model's layers, their output shapes, and the default layer of class activation maps."""
     from .layering import rank_layers, show_layers
 
-    load = _loader(model, checkpoint, preprocess, device)
+    load = _loader(model, checkpoint, preprocess, output_kind, device)
     if rank:
         rank_layers(load, rank, console)
     else:
@@ -269,13 +288,15 @@ app.command()(text_commands.generate)
 app.command()(embeddings)
 
 
-def _loader(spec: str | None, checkpoint: Path | None, preprocess: str | None, device: str | None) -> Any:
+def _loader(
+    spec: str | None, checkpoint: Path | None, preprocess: str | None, output_kind: str | None, device: str | None
+) -> Any:
     """Returns a function that loads the model: everything else is checked first."""
 
     def load_it() -> Any:
         from ..models.wrapping import load
 
-        return load(spec, checkpoint, preprocess=preprocess, device=device)
+        return load(spec, checkpoint, preprocess=preprocess, output_kind=output_kind, device=device)
 
     return load_it
 
@@ -290,6 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         stderr.print(f"seewhy: {error}", markup=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        stderr.print("seewhy: interrupted; what was finished is kept.")
-        sys.exit(130)
+    except SystemExit as ended:
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):  # no command has caught it
+            stderr.print("seewhy: interrupted.")
+        raise

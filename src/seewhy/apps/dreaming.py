@@ -16,9 +16,9 @@ from ..features.objectives import Channel
 from ..models.model import Model
 from ..render.files import check_folder
 from ..study.dream import dream
+from .exits import INTERRUPTED
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".json", ".npz")
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ from ..study.evaluate import RESULTS, Run, open_store, write
 from ..study.leaderboard import Entry
 from ..study.pictures import pictures_in
 from ..study.truth import Truth
+from .exits import INTERRUPTED
 from .progress import picture_bar
 
 SHOWN_FAILURES = 10
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,8 @@ def print_leaderboard(board: Leaderboard, console: Console, stderr: Console) -> 
         console.print()
     console.print(
         "Maps that share a rank cannot be told from its leader by these pictures (95% intervals of paired "
-        "differences). low, high: 95% interval of the mean. random: against random maps. n: pictures. passes: "
+        "differences; fewer than six pictures never rank). low, high: 95% interval of the mean. random: against random "
+        "maps. n: pictures. passes: "
         "forward+backward for one map, s: seconds, without its measurement. MB: of one row of the dearest pass. "
         "Lines in italics never saw the network.",
         style="dim",
@@ -136,13 +137,12 @@ def leaderboard_table(measure: Measure, lines: tuple[Standing, ...]) -> Table:
 
 def _cells(line: Standing) -> tuple[str, ...]:
     value, cost = line.value, line.cost
-    failed = f"-{line.failed}" if line.failed else ""
-    against = "" if line.chance is None else ("better", "same", "worse")[1 - line.chance.sign]
+    failed = f", {line.failed} failed" if line.failed else ""
     return (
         "–" if line.rank is None else str(line.rank),
         escape(line.entrant),
         *(f"{number:.3f}" if math.isfinite(number) else "–" for number in (value.mean, value.low, value.high)),
-        against,
+        line.against_random(("better", "same", "worse")),
         f"{value.count}{failed}",
         "–" if cost is None else f"{cost.forward:.0f}+{cost.backward:.0f}",
         "–" if cost is None else f"{cost.seconds:.2g}",

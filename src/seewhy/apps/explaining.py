@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..study.evidence import EvidencePlan
 from ..study.explain import explain_many
 from ..study.plan import BEST, Plan, make_plan
 from ..study.targets import one_target
+from .exits import INTERRUPTED
 from .progress import PassBar
 from .tables import print_summary
 
@@ -48,30 +49,36 @@ class Request:
 
 def explain_files(request: Request, load: Callable[[], Model], console: Console, stderr: Console) -> int:
     """Explains each picture, prints and writes what came out, and returns the exit code."""
-    for name in request.methods:
-        if name != BEST:
-            find(name)
+    asked = [BEST if name == BEST else find(name).info.name for name in request.methods]
     proof = request.proof
     keepers = [Keeper.of(path, len(request.images)) for path in request.outputs or (Path("report.html"),)]
     model = load()
-    failed = False
+    failed, finished = False, 0
     with PassBar(console) as bar:
         plan = _plan(request, model, Options(on_event=bar.on_event), proof)
         try:
             for image, result in explain_many(plan, request.images):
+                finished += 1
                 if isinstance(result, SeewhyError):
                     stderr.print(f"seewhy: {result}", markup=False, soft_wrap=True)
                     failed = True
                     continue
                 print_summary(console, result)
-                failed |= _incomplete(result, request.methods)
+                failed |= _incomplete(result, asked)
                 for keeper in keepers:
                     keeper.keep(result, Path(image).stem)
+        except KeyboardInterrupt:
+            stderr.print(
+                f"seewhy: interrupted; of {len(request.images)} pictures, what was finished of {finished} is kept."
+            )
+            code = INTERRUPTED
+        else:
+            code = 1 if failed else 0
         finally:
             written = [path for keeper in keepers for path in keeper.finish()]
     for path in written:
         console.print(f"Wrote {path}", soft_wrap=True)
-    return 1 if failed else 0
+    return code
 
 
 def _plan(request: Request, model: Model, options: Options, proof: bool | EvidencePlan) -> Plan:
@@ -93,7 +100,7 @@ def _plan(request: Request, model: Model, options: Options, proof: bool | Eviden
     )
 
 
-def _incomplete(explanation: Explanation, asked: tuple[str, ...]) -> bool:
+def _incomplete(explanation: Explanation, asked: Sequence[str]) -> bool:
     """True if nothing was explained, or a method failed that was asked for by name."""
     return not explanation.attributions or any(name in asked for name, _ in explanation.errors)
 

@@ -18,11 +18,11 @@ from ..render import save_filters
 from ..render.files import check_folder
 from ..study.filters import Survey
 from ..study.pictures import pictures_in
+from .exits import INTERRUPTED
 from .progress import picture_bar
 
 SHOWN, SHOWN_FAILURES = 20, 10
 OUTPUTS = (".html", ".csv", ".json", ".npz")
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def rank_layers(load: Callable[[], Model], images: Sequence[str], console: Conso
     for name, reason in found.failed.items():
         console.print(f"[dim]{escape(name)}: {escape(reason)}[/dim]", soft_wrap=True)
     plural = "picture" if found.pictures == 1 else "pictures"
-    few = " One picture has no interval: name more with --rank." if found.pictures == 1 else ""
+    few = " Fewer than six pictures tell no layers apart: name more with --rank." if found.few else ""
     console.print(
         f"Grad-CAM on {found.pictures} {plural}; higher is better; 95% bootstrap intervals. * is the default.{few}",
         soft_wrap=True,

@@ -26,5 +26,12 @@ Preprocess = Annotated[
         "torchvision:NAME. For files that do not say it.",
     ),
 ]
+OutputKind = Annotated[
+    str | None,
+    typer.Option(
+        "--output-kind",
+        help="What the scores are, where they do not tell: logits, multilabel-logits, softmax, sigmoid or value.",
+    ),
+]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; chosen automatically if not given.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

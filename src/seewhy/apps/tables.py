@@ -45,6 +45,11 @@ def layer_table(layers: Layers) -> Table:
     return table
 
 
+def _passes(rows: int, forward: int, backward: int) -> str:
+    batches = f"{forward} forward" + (f" and {backward} backward" if backward else "")
+    return f"{rows} row{'' if rows == 1 else 's'}; batches: {batches}"
+
+
 def summary(explanation: Explanation) -> Iterator[str]:
     """Yields the lines that sum up an explanation."""
     yield f"[bold]{escape(explanation.source)}[/bold]"
@@ -56,7 +61,7 @@ def summary(explanation: Explanation) -> Iterator[str]:
         yield f"  {escape(sentence)}"
     for key, attribution in explanation.attributions.items():
         known = attribution.diagnostics
-        passes = f"{known['forward_passes']} forward, {known['backward_passes']} backward"
+        passes = _passes(known["rows"], known["forward_passes"], known["backward_passes"])
         place = f" at {attribution.layer}" if attribution.layer else ""
         yield f"  {key[0]}{escape(place)} for {escape(key[1])} [dim]({passes})[/dim]"
         for finding in explanation.findings.get(key, ()):

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..core.errors import SettingError
+
 TextModelSpec = Annotated[
     str,
     typer.Option(
@@ -75,7 +77,7 @@ def text(
         evidence=evidence,
         seed=seed,
     )
-    raise typer.Exit(text_on_screen(request, _loader(model, None, None, device), console))
+    raise typer.Exit(text_on_screen(request, _loader(model, None, None, None, device), console))
 
 
 def generate(
@@ -104,7 +106,12 @@ def generate(
     from .cli import _loader, console
     from .generating import Request, generate_on_screen
 
+    if not model:
+        raise SettingError(
+            "--model is required: expected hf:FOLDER_OR_NAME of a causal language model or a sequence-to-sequence "
+            "model; given none. Name one, such as --model hf:HuggingFaceTB/SmolLM2-135M."
+        )
     request = Request(
         words, continuation, tuple(method or ()), rather_than, length, of, baseline, tuple(output or ()), seed
     )
-    raise typer.Exit(generate_on_screen(request, _loader(model, None, None, device), console))
+    raise typer.Exit(generate_on_screen(request, _loader(model, None, None, None, device), console))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .model_options import Checkpoint, Debug, Device, ModelSpec, Preprocess
+from .model_options import Checkpoint, Debug, Device, ModelSpec, OutputKind, Preprocess
 
 
 def tree(
@@ -32,6 +32,7 @@ def tree(
     model: ModelSpec = None,
     checkpoint: Checkpoint = None,
     preprocess: Preprocess = None,
+    output_kind: OutputKind = None,
     layer: Annotated[str | None, typer.Option("--layer", help="Layer of the class activation maps.")] = None,
     output: Annotated[
         list[Path] | None,
@@ -47,4 +48,4 @@ def tree(
 
     outputs = tuple(output or (Path("tree.html"),))
     request = Request(tuple(images), hierarchy, rule, None if no_maps else method, layer, outputs, seed)
-    raise typer.Exit(tree_files(request, _loader(model, checkpoint, preprocess, device), console, stderr))
+    raise typer.Exit(tree_files(request, _loader(model, checkpoint, preprocess, output_kind, device), console, stderr))

@@ -25,9 +25,14 @@ class Estimate:
     count: int
 
     @property
+    def few(self) -> bool:
+        """Whether there are fewer than six pictures, too few to rank anything."""
+        return self.count < LEAST
+
+    @property
     def sign(self) -> int:
         """1 or -1 where the interval lies wholly on one side of zero, else 0; with fewer than six pictures always 0."""
-        if self.count < LEAST:
+        if self.few:
             return 0
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
@@ -99,6 +104,12 @@ class Standing:
     gap: Estimate | None = None
     chance: Estimate | None = None
     band: Band | None = None
+
+    def against_random(self, words: tuple[str, str, str]) -> str:
+        """Returns which of the words for better, no different and worse is true; none where there is no comparison."""
+        if self.chance is None or not self.chance.count:
+            return ""
+        return words[1 - self.chance.sign]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ class MetricInfo:
     """Facts that the command line, the leaderboard and the tests read.
 
     better: which values are good. needs: what the model must give, as of methods. asks: what a claim must carry beside
-    its map: "method", "truth". cost: passes for one map, in words. avoid: what the number does not say.
+    its map: "method", "truth", or values in the "score's units". cost: passes for one map, in words. avoid: what the
+    number does not say.
     """
 
     name: str

@@ -74,6 +74,11 @@ class Difference:
     def __post_init__(self) -> None:
         _check_index("class index", self.index)
         _check_index("other class index", self.other)
+        if self.index == self.other:
+            raise SettingError(
+                f"A class can be explained rather than another one, not rather than itself; given class {self.index} "
+                "twice. Name two classes."
+            )
         _check_of(self.of)
 
 

@@ -25,9 +25,16 @@ class Asker:
     query: Query[Any]
     state: Any = None
     error: BaseException | None = None
+    answered: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """True once all rows of the answer are there."""
+        return self.answered == self.query.rows.count
 
     def add(self, rows: slice, chunk: Chunk) -> None:
         """Folds a piece of the answer; an error in the fold stays with this query."""
+        self.answered += rows.stop - rows.start
         if self.error is not None:
             return
         try:

@@ -139,10 +139,16 @@ class Engine:
             for key, item in live.items()
             for place, query in enumerate(item.asked)
         ]
-        self._answer(askers)
         replies: dict[Hashable, list[Asker]] = {}
         for asker in askers:
             replies.setdefault(asker.flow, []).append(asker)
+        try:
+            self._answer(askers)
+        except KeyboardInterrupt:  # whose answer is whole may end with it
+            for key, own in replies.items():
+                if all(asker.complete and asker.error is None for asker in own):
+                    self._reply(key, live, own, finish)
+            raise
         for key in list(live):
             self._reply(key, live, replies.get(key, []), finish)
 
@@ -188,7 +194,7 @@ class Engine:
                 number=self.meters.rounds,
                 total=total,
             )
-            for lot in pack(groups):
+            for lot in sorted(pack(groups), key=lambda lot: lot.rows):  # an interrupt then finds more of them done
                 answering.answer(lot)
 
 

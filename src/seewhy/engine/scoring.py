@@ -30,19 +30,17 @@ from .inner import inner
 
 
 def settled_kind(model: Model, scores: Tensor) -> OutputKind | None:
-    """Returns the kind of the model's output: as given, or as the first pass told that could tell.
+    """Returns the kind of the model's output: as given, or as the first pass showed; None where that left it open.
 
-    What one batch looks like must not decide for that batch alone: small logits may all lie between 0 and 1 in one and
-    not in the next.
+    Settled once, also as open: small logits may all lie between 0 and 1 in one batch and not in the next, and a score
+    must not change its meaning between them.
     """
     if model.kind is not None:
         return model.kind
     selector = model.output if isinstance(model.output, (str, int, type(None))) else id(model.output)
-    known: OutputKind | None = model.memo.kinds.get(selector)
-    if known is None:
-        known = guess_kind(scores)
-        if known is not None:
-            model.memo.kinds[selector] = known
+    if selector not in model.memo.kinds:
+        model.memo.kinds[selector] = guess_kind(scores)
+    known: OutputKind | None = model.memo.kinds[selector]
     return known
 
 
@@ -154,7 +152,7 @@ class Scorer:
             raise TargetError(
                 "A turn weighs groups of classes that exclude each other, as behind a softmax; this model answers for "
                 "each class apart (a sigmoid). If its outputs are logits of one softmax, say so: "
-                "seewhy.wrap(model, output_kind='logits')."
+                "output_kind='logits' of seewhy.wrap and seewhy.load, --output-kind on the command line."
             )
         matrix = self._matrix("logit")
         for index in (max(target.taken), *map(max, target.others)):

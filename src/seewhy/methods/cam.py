@@ -93,8 +93,9 @@ def _refusal(placed: PlacedView, fits: bool) -> str:
     text = "CAM needs global average pooling or global maximum pooling and one linear layer right behind layer "
     if fits:
         return (
-            f"{text}{layer!r}: what the linear layer gets is not that layer, pooled. Use 'grad-cam', which generalises "
-            f"CAM, or name a layer, such as layer={layer!r}, to lay the weights over it all the same."
+            f"{text}{layer!r}: what the linear layer gets is not that layer, pooled, and no other layer was found that "
+            "is. Use 'grad-cam', which generalises CAM and needs no pooling; for a transformer also "
+            "'attention-rollout' or 'attention-gradient'."
         )
     last = "none can be read" if head is None else f"the last one called, {head.name!r}, takes {head.weight.shape[1]}"
     return (

@@ -26,9 +26,9 @@ class FeatureAblation(Method):
     S(x) - S(x with the pixel's piece at the baseline), in units of the score; `segment_values` beside it has one
     number for each piece, `segments` says which piece each pixel lies in.
 
-    segments: which elements are hidden together. None: about 200 pieces of like colour (SLIC) in pictures, single
-        features in vectors. A number: about so many. A label map of the spatial shape, or a function from the
-        picture (H, W, C) in 0..1 to one.
+    segments: which elements are hidden together. None: pieces of like colour in pictures (SLIC asked for 200,
+        which makes 30 to 150 of photographs), single features in vectors. A number asks for so many. A label map of the
+        spatial shape, or a function from the picture (H, W, C) in 0..1 to one.
     baseline: what hides a piece: a name ("black", "zero", "white", "blur", "maximum-distance", "uniform",
         "gaussian"), a number, a tensor, or a list of these, whose drops are averaged. None is black where the
         model's value range is known, else zero.
@@ -53,7 +53,7 @@ class FeatureAblation(Method):
         signed=True,
         units="score",
         needs=frozenset(),
-        cost="about 200 forward (pieces x baselines), and the picture",
+        cost="30 to 150 forward (pieces x baselines), and the picture",
         reference="Zeiler and Fergus 2014, arXiv 1311.2901",
         avoid="Not where evidence is there twice: with one piece hidden the other one is enough, and neither shows.",
     )

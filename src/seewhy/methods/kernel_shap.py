@@ -40,9 +40,9 @@ class KernelShap(Method):
     the pieces of S left and the others at the baseline; in units of the score. `segment_values` beside the map has
     the value of every piece; they sum to S(x) - S(baseline). `segments` says which piece each pixel lies in.
 
-    segments: which elements are hidden together. None: about 50 pieces of like colour (SLIC) in pictures; single
-        features in vectors. A number: about so many. A label map of the spatial shape, or a function from the
-        picture (H, W, C) in 0..1 to one.
+    segments: which elements are hidden together. None: pieces of like colour in pictures (SLIC asked for 50,
+        which makes 10 to 40 of photographs); single features in vectors. A number asks for so many. A label map of the
+        spatial shape, or a function from the picture (H, W, C) in 0..1 to one.
     baseline: what hides a piece: a name ("black", "zero", "white", "blur", "maximum-distance", "uniform",
         "gaussian"), "mean", which is the piece's own mean, a number, a tensor, or a list of these or a tensor
         (B, C, *spatial) of examples, over which the scores are averaged. None is black where the model's value range

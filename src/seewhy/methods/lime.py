@@ -43,9 +43,10 @@ class Lime(Method):
     cosine distance d of z to all ones. In units of the score; of="probability" explains the probability.
     `segment_values` beside the map has the weight of every piece, `segments` says which piece each pixel lies in.
 
-    segments: which elements are hidden together. None: about 200 pieces of like colour (SLIC, compactness 1, sigma 1)
-        in pictures, fewer in small ones, so that a piece has about 16 pixels or more; single features in vectors. A
-        number: about so many. A label map of the spatial shape, or a function from the picture (H, W, C) in 0..1.
+    segments: which elements are hidden together. None: pieces of like colour in pictures (SLIC asked for 200, with
+        compactness 1 and sigma 1; it joins small ones, so that photographs have 30 to 150), fewer in small ones, so
+        that a piece has about 16 pixels or more; single features in vectors. A number asks for so many. A label map of
+        the spatial shape, or a function from the picture (H, W, C) in 0..1.
     baseline: what hides a piece. "mean": its own mean colour. Or a name ("black", "zero", "white", "blur",
         "maximum-distance", "uniform", "gaussian"), a number, a tensor, or a list of these, over which scores are
         averaged. None is "mean" in pictures and volumes, and in other inputs black where the model's value range is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from ..core import plugins
 from ..core.errors import LayerError, SettingError, UnknownNameError, nearest
@@ -35,6 +36,7 @@ from .saliency import Saliency
 from .score_cam import ScoreCam
 from .smooth_grad_cam_plus_plus import SmoothGradCamPlusPlus
 from .smoothgrad import SmoothGrad
+from .spelling import parsed
 from .vargrad import VarGrad
 from .xgrad_cam import XGradCam
 
@@ -96,17 +98,14 @@ def broken_methods() -> Mapping[str, str]:
 def find(method: str | Method | type[Method], layer: object = None) -> Method:
     """Returns the settings object of a method given by name, class or object; `layer` sets its layer.
 
-    Raises UnknownNameError with the nearest names, LayerError where the method has no layer.
+    A name may bring settings: "rise(masks=1024)".
+
+    Raises UnknownNameError with the nearest names, SettingError for settings that it has not or that do not fit,
+    LayerError where the method has no layer.
     """
     if isinstance(method, str):
-        known, broken = registered()
-        if method in broken and method not in known:
-            raise SettingError(broken[method])
-        if method not in known:
-            raise UnknownNameError(
-                f"Expected a method's name, one of {', '.join(known)}; given {method!r}." + nearest(method, known)
-            )
-        method = known[method]
+        name, settings = parsed(method)
+        method = _with_settings(_class(name), settings)
     if isinstance(method, type) and issubclass(method, Method):
         method = method()
     if not isinstance(method, Method):
@@ -114,6 +113,27 @@ def find(method: str | Method | type[Method], layer: object = None) -> Method:
             f"Expected a method's name or a settings object such as seewhy.methods.GradCam(); given {method!r}."
         )
     return method if layer is None else _with_layer(method, layer)
+
+
+def _class(name: str) -> type[Method]:
+    known, broken = registered()
+    if name in broken and name not in known:
+        raise SettingError(broken[name])
+    if name not in known:
+        raise UnknownNameError(
+            f"Expected a method's name, one of {', '.join(known)}; given {name!r}." + nearest(name, known)
+        )
+    return known[name]
+
+
+def _with_settings(kind: type[Method], settings: Mapping[str, Any]) -> Method:
+    usual = kind()
+    own = usual.settings()
+    for name in settings:
+        if name not in own:
+            known = f"its settings are {', '.join(own)}" if own else "it has none"
+            raise SettingError(f"{kind.info.name} has no setting {name!r}; {known}." + nearest(name, own))
+    return kind(**settings) if settings else usual
 
 
 def _with_layer(method: Method, layer: object) -> Method:

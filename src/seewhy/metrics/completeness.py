@@ -55,6 +55,7 @@ class Completeness(Metric):
         units="share of the score's difference",
         cost="2 forward (the picture and the baselines)",
         reference="Sundararajan et al. 2017, arXiv 1703.01365",
+        asks=frozenset({"score's units"}),
         avoid="Only for values that promise it, and no proof that they are in the right places.",
     )
 

@@ -92,9 +92,10 @@ class _Caller:
         if sys.version_info >= (3, 11):
             shapes = ", ".join(map(str, rows))
             kind = "an array" if arrays else "a tensor"
+            several = any(shape and shape[0] > 1 for shape in rows)
+            advice = " (A function that takes one row at a time: Options(batch_size=1).)" if several else ""
             error.add_note(
-                f"raised by the model {self.name!r} in call {self.calls}, given {kind} of shape {shapes}. "
-                "(A function that takes one row at a time: Options(batch_size=1).)"
+                f"raised by the model {self.name!r} in call {self.calls}, given {kind} of shape {shapes}.{advice}"
             )
 
     def _check_size(self, answer: Any, count: int, shapes: tuple[tuple[int, ...], ...]) -> None:

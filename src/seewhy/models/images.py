@@ -343,6 +343,8 @@ def _from_array(array: NDArray[Any]) -> Picture:
     if array.ndim not in (2, 3) or channels not in (1, 3, 4) or array.size == 0:
         channels_first = array.size > 0 and array.ndim == 3 and array.shape[0] in (1, 3, 4)
         advice = "use np.moveaxis(a, 0, -1)" if channels_first else "give one picture, not empty"
+        if array.ndim == 4 and array.size > 0:
+            advice = "give one picture, a[0]; model input is a float array or tensor (N, C, H, W)"
         raise InputError(f"{name}: expected shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); {advice}.")
     levels = _levels(np.asarray(array), name).reshape(*array.shape[:2], channels)
     if channels < 4:

@@ -53,7 +53,8 @@ def convert(scores: Tensor, kind: OutputKind | None, of: Of) -> Tensor:
     if kind is None:
         raise TargetError(
             f"of={of!r} needs to know what the model's output is: its values lie between 0 and 1 and do not sum "
-            f"to one. Say it: seewhy.wrap(model, output_kind=...) with one of {', '.join(KINDS)}."
+            "to one. Say it: output_kind= of seewhy.wrap and seewhy.load (on the command line --output-kind) takes one "
+            f"of {', '.join(KINDS)}."
         )
     if kind == "value":
         raise TargetError(f"of={of!r} needs class scores; this model returns plain values (output_kind 'value').")

@@ -122,6 +122,13 @@ class _InputSlot:
             turned = ""
             if len(given) == len(self.shape) == 4 and self.shape[1] in (given[-1],):
                 turned = " Its last axis looks like the channels: x.permute(0, 3, 1, 2)."
+            elif len(given) == len(self.shape) == 4 and self.shape[1] in (None, given[1]):
+                sides = wanted.removeprefix("N, ")
+                turned = (
+                    " How large a picture gets is up to its preprocessing: preprocess= of seewhy.load takes a function "
+                    f"from a PIL image to a tensor ({sides}); --preprocess on the command line takes over that of "
+                    "a named model, its size included."
+                )
             raise InputError(f"{self.name!r} of this ONNX network must be ({wanted}); given {given}.{turned}")
 
 

@@ -48,9 +48,10 @@ def from_transformers(spec: str, name: str) -> Parts:
     except Exception as error:  # the hub's client, and each kind of damage, fail in their own ways
         reason = " ".join(str(error).split())[:200]
         raise ModelFileError(
-            f"{spec}: expected an image classifier that transformers {transformers.__version__} can load from a "
-            f"folder or the hub ({type(error).__name__}: {reason}). Check the name, go online once (it is kept), or "
-            "name a folder that holds config.json and the weights."
+            f"{spec}: expected a network that transformers {transformers.__version__} can load from a folder or the "
+            "hub, for pictures an image classifier, for texts a model whose config.json names a text architecture "
+            f"({type(error).__name__}: {reason}). Check the name, go online once (it is kept), or name a folder that "
+            "holds config.json and the weights, for texts also the tokenizer's files."
         ) from error
     steps, notes = _preprocessing(transformers, name)
     return Parts(module, steps, labels_of(module), spec, (f"loaded by transformers {transformers.__version__}", *notes))

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from ..core.errors import ModelFileError, UnknownNameError, nearest
+from ..core.errors import ModelFileError, SeewhyError, UnknownNameError, nearest
 from .labels import as_labels
 from .preprocess import Preprocessing
 from .transforms import CallablePreprocessing
@@ -39,19 +39,21 @@ def from_file(spec: str, file: Path, factory: str) -> Built:
     The file runs as a module under a private name. While it and the factory run, its folder comes first in
     `sys.path`, so that it can import its neighbours; afterwards `sys.path` is as it was and neighbours
     imported on the way are forgotten, so that another folder's file of the same name is not mistaken for
-    them. (Imports that run later, inside `forward`, do not see the folder.) What the file itself raises
-    propagates unchanged, with a note that names the specification.
+    them. (Imports that run later, inside `forward`, do not see the folder.)
 
     Raises:
-        ModelFileError: no such file, the factory needs arguments, or it returned something else than
-        expected. UnknownNameError: the file has no such factory.
+        ModelFileError: no such file, the file or the factory raised an exception (which is its cause), the factory
+        needs arguments, or it returned something else than expected. UnknownNameError: the file has no such factory.
     """
     if not file.is_file():
         what = "a directory" if file.is_dir() else "no such file"
         raise ModelFileError(f"{spec}: expected a Python file, but '{file}' is {what}; check the path.")
-    with _noted(spec), _importing(file.resolve().parent):
-        made = _factory(spec, _module(file.resolve()), factory)
-        result = made if isinstance(made, nn.Module) else made()
+    with _importing(file.resolve().parent):
+        with _told(spec, f"'{file}' as a Python file that runs"):
+            module = _module(file.resolve())
+        made = _factory(spec, module, factory)
+        with _told(spec, f"a network from {factory}() of '{file}'"):
+            result = made if isinstance(made, nn.Module) else made()
     return _built(spec, result)
 
 
@@ -155,13 +157,16 @@ def _is_neighbour(name: str, folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _noted(spec: str) -> Iterator[None]:
-    """Adds to a user's exception where it came from (from Python 3.11 on, where exceptions take notes)."""
+def _told(spec: str, expected: str) -> Iterator[None]:
+    """Turns what the user's own code raises into an error that names the place; memory and interrupts pass through."""
     try:
         yield
-    except ModelFileError:
+    except (SeewhyError, MemoryError):
         raise
     except Exception as error:
-        if sys.version_info >= (3, 11):
-            error.add_note(f"raised while seewhy was loading {spec}")
-        raise
+        reason = " ".join(str(error).split())[:300]
+        given = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        raise ModelFileError(
+            f"{spec}: expected {expected}, but it raised {given}. Mend it there; the traceback is this error's cause "
+            "(on the command line: --debug)."
+        ) from error

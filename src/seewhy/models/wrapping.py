@@ -15,6 +15,7 @@ from ..core.errors import InputTypeError, SettingError
 from .black_box import BlackBox, name_of
 from .derived import Derived
 from .functions import function_box
+from .given import best_device, given_device, given_labels, given_range
 from .keras_models import adapted, advice, behind, is_keras_model
 from .kinds import OutputKind, check_kind
 from .known_models import known_preprocessing
@@ -74,23 +75,22 @@ def wrap(  # noqa: PLR0913 - everything that may be known about somebody's netwo
         return network
     if isinstance(network, Derived):
         return network.as_model()
+    device, labels, own_range = given_device(device), given_labels(labels), given_range(value_range)
     if tokenizer is not None or task is not None:
         return _text(network, tokenizer, task, labels=labels, device=device, name=name)
     _check_settings(network, arrays, logits)
     module, kind = _network(network, arrays, logits, device)
-    steps, usual = _preprocessing(preprocess, value_range)
-    if value_range is None and steps is not None:
-        value_range = steps.value_range
+    steps, usual = _preprocessing(preprocess, own_range)
     if labels is None:
         labels = usual or (labels_of(network) if is_transformers_model(network) else None)
     return Model(
         module=on_device(module, device),
         name=name or _name(network, module),
         preprocessing=steps,
-        labels=None if labels is None else tuple(map(str, labels)),
+        labels=None if labels is None else tuple(labels),
         output=output,
         kind=check_kind(output_kind) or kind,
-        value_range=_range(value_range),
+        value_range=own_range or _range_of(steps),
         notes=advice(module, kind),
     )
 
@@ -120,30 +120,26 @@ def load(  # noqa: PLR0913 - as wrap: what the file itself does not say
 
     Raises UnknownNameError, ModelFileError or MissingExtraError.
     """
-    chosen = torch.device(device) if device is not None else best_device()
+    chosen, labels, own_range = given_device(device) or best_device(), given_labels(labels), given_range(value_range)
     text = None if checkpoint is not None else load_text(str(spec), chosen)
     if text is not None:
         _check_pictures_only(spec, preprocess, value_range, output, output_kind, logits or None)
-        return text if labels is None else replace(text, labels=tuple(map(str, labels)))
+        return text if labels is None else replace(text, labels=labels)
     parts = build(spec, checkpoint)
     if logits:
         _check_settings(behind(parts.module), None, logits)
-    steps, usual = (
-        (parts.preprocessing, parts.labels) if preprocess is None else _preprocessing(preprocess, value_range)
-    )
+    steps, usual = (parts.preprocessing, parts.labels) if preprocess is None else _preprocessing(preprocess, own_range)
     names = labels if labels is not None else usual or parts.labels
-    if value_range is None and steps is not None:
-        value_range = steps.value_range
     module, kind = _network(behind(parts.module) if logits else parts.module, None, logits, None)
     known = kind if logits else parts.kind or kind
     return Model(
         module=module.eval().to(chosen),
         name=parts.name,
         preprocessing=steps,
-        labels=None if names is None else tuple(map(str, names)),
+        labels=None if names is None else tuple(names),
         output=output,
         kind=check_kind(output_kind) or known,
-        value_range=_range(value_range),
+        value_range=own_range or _range_of(steps),
         notes=(
             *(note for note in parts.notes if preprocess is None or not note.startswith(_ASSUMED)),
             *advice(module, known),
@@ -169,30 +165,15 @@ def _text(network: Any, tokenizer: Any, task: str | None, **more: Any) -> Model:
             "transformers.AutoTokenizer.from_pretrained(folder)."
         )
     module = on_device(network, more.pop("device"))
-    labels, name = more["labels"], more["name"]
-    return text_model(
-        module,
-        tokenizer,
-        task,
-        name=name or type(network).__name__,
-        labels=None if labels is None else tuple(map(str, labels)),
-    )
-
-
-def best_device() -> torch.device:
-    """Returns cuda, mps or cpu, the first that is there."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+    name = more["name"] or type(network).__name__
+    return text_model(module, tokenizer, task, name=name, labels=more["labels"])
 
 
 def on_device(module: nn.Module, device: str | torch.device | None) -> nn.Module:
     """Returns the module itself, or a copy on another device; the given one is not moved."""
-    if device is None or isinstance(module, BlackBox):
+    wanted = given_device(device)
+    if wanted is None or isinstance(module, BlackBox):
         return module
-    wanted = torch.device(device)
     tensors = (*module.parameters(), *module.buffers())
     if all(tensor.device.type == wanted.type for tensor in tensors):
         return module
@@ -250,13 +231,7 @@ def _preprocessing(steps: Any, value_range: Any) -> tuple[AnyPreprocessing | Non
         return CallablePreprocessing(steps, value_range), None
 
 
-def _range(ends: Any) -> tuple[Tensor, Tensor] | None:
-    if ends is None:
-        return None
-    try:
-        low, high = (torch.as_tensor(end, dtype=torch.float32).reshape(-1) for end in ends)
-    except (TypeError, ValueError, RuntimeError):
-        raise SettingError(
-            f"value_range takes (black, white) in x, each a number or one per channel; given {ends!r}."
-        ) from None
-    return low, high
+def _range_of(steps: AnyPreprocessing | None) -> tuple[Tensor, Tensor] | None:
+    """Returns what black and white are behind a preprocessing, where it tells."""
+    known = None if steps is None else steps.value_range
+    return None if known is None else (known[0].reshape(-1).float(), known[1].reshape(-1).float())

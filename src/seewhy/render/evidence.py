@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..core.evidence import Evidence, MapEvidence, Randomization
 from ..core.metric import Curve
+from ..core.numbers import in_words
 from .wording import method_title, plain
 
+COLOURS = {"holds": "#23744a", "weak": "#8a5a00", "no better than chance": "#9a2f1c"}
+"""Of the verdicts on white paper; those of the page."""
 CLASSES = {"holds": "holds", "weak": "weak", "no better than chance": "chance"}
 _WIDTH, _HEIGHT = 300, 120  # of a chart, in its own units
 _STRIP = 200
 _ROUNDING = 1e-6
+_HALF = 0.5
+_TOPS = (1, 2, 3, 4, 5, 6, 8, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +91,8 @@ def block(evidence: Evidence, titles: Mapping[str, str]) -> Block:
         lines=lines,
         chance_at=tuple(map(place, evidence.chance)),
         edges_at=place(evidence.edges),
-        edges=number(evidence.edges),
-        ticks=(number(shown.low), number((shown.low + shown.high) / 2), number(shown.high)),
+        edges=in_words(evidence.edges),
+        ticks=(in_words(shown.low), in_words((shown.low + shown.high) / 2), in_words(shown.high)),
         chance=(shown.path(evidence.chance_deletion), shown.path(evidence.chance_insertion)),
         protocol=protocol(evidence),
         notes=tuple(map(plain, evidence.notes)),
@@ -102,9 +108,9 @@ def _line(name: str, found: MapEvidence, titles: Mapping[str, str], at: float) -
         verdict=found.verdict,
         css=CLASSES[found.verdict],
         why=plain(found.why),
-        score=number(found.score),
-        insertion=number(found.insertion.value),
-        deletion=number(found.deletion.value),
+        score=in_words(found.score),
+        insertion=in_words(found.insertion.value),
+        deletion=in_words(found.deletion.value),
         at=at,
         checks=checks(found.randomization),
         unchecked=plain(found.randomization.skipped),
@@ -114,7 +120,7 @@ def _line(name: str, found: MapEvidence, titles: Mapping[str, str], at: float) -
 def checks(found: Randomization) -> tuple[tuple[str, bool], ...]:
     """Returns how much the map resembles itself at each stage of shuffled weights, and whether it stayed the same."""
     return tuple(
-        (f"{plain(stage)} {number(likeness)}", stage in found.insensitive)
+        (f"{plain(stage)} {in_words(likeness)}", stage in found.insensitive)
         for stage, likeness in found.correlations.items()
     )
 
@@ -138,7 +144,7 @@ def _agreement(evidence: Evidence, lines: Sequence[Line]) -> tuple[tuple[str, tu
     return tuple(
         (
             line.title,
-            tuple("" if line is other else number(known.get((line.method, other.method))) for other in lines),
+            tuple("" if line is other else in_words(known.get((line.method, other.method))) for other in lines),
         )
         for line in lines
     )
@@ -146,7 +152,10 @@ def _agreement(evidence: Evidence, lines: Sequence[Line]) -> tuple[tuple[str, tu
 
 @dataclass(frozen=True, slots=True)
 class _Heights:
-    """What the charts go from and to: 0 to 1 where all scores lie there, else as far as they do."""
+    """What the charts go from and to: 0 to 1 where all scores lie there, or as far as needed where all are small.
+
+    A probability of a thousandth would be a flat line below 1. Other scores: as far as they go.
+    """
 
     low: float
     high: float
@@ -158,7 +167,7 @@ class _Heights:
         scores = [score for curve in curves if curve is not None for score in curve.scores.tolist()]
         low, high = min(scores, default=0.0), max(scores, default=1.0)
         if low >= -_ROUNDING and high <= 1 + _ROUNDING:
-            return _Heights(0.0, 1.0)
+            return _Heights(0.0, _round_above(high) if 0 < high < _HALF else 1.0)
         return _Heights(low, high if high > low else low + 1)
 
     def path(self, curve: Curve | None) -> str:
@@ -171,6 +180,7 @@ class _Heights:
         return "M" + " L".join(places)
 
 
-def number(value: float | None) -> str:
-    """Returns a number with two digits and a real minus sign, which zero has not; a dash where there is none."""
-    return "–" if value is None else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+def _round_above(value: float) -> float:
+    """Returns the next number with one significant digit above a positive one."""
+    exponent = math.floor(math.log10(value))
+    return next(top for digit in _TOPS if (top := float(f"{digit}e{exponent}")) > value)

@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 
 from ..core.errors import SettingError
 from ..core.evidence import Evidence
-from .evidence import number
+from ..core.numbers import in_words
+from .evidence import COLOURS
 from .wording import method_title, plain
 
 SUFFIXES = (".png", ".svg", ".pdf")
 _LINE = 150
 """Letters that the figure is wide."""
 _INK, _QUIET, _BEST, _EDGES = "#1a1f26", "#5b6672", "#2f66a3", "#9a2f1c"
-_COLOURS = {"holds": "#23744a", "weak": "#8a5a00", "no better than chance": "#9a2f1c"}
 
 
 def plot_evidence(evidence: Evidence, titles: Mapping[str, str] | None = None) -> Figure:
@@ -58,14 +58,14 @@ def _scores(axes: Axes, evidence: Evidence, shown: Mapping[str, str]) -> None:
     for place, name in zip(places, shown, strict=True):
         found = evidence.maps[name]
         axes.plot(evidence.chance, [place] * len(evidence.chance), "|", color=_QUIET, alpha=0.4, markersize=7)
-        axes.plot([found.score], [place], "o", color=_COLOURS[found.verdict], markersize=7)
+        axes.plot([found.score], [place], "o", color=COLOURS[found.verdict], markersize=7)
         axes.annotate(
-            f"{number(found.score)}  {found.verdict}",
+            f"{in_words(found.score)}  {found.verdict}",
             (1.02, place),
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=8,
-            color=_COLOURS[found.verdict],
+            color=COLOURS[found.verdict],
         )
     axes.axvline(evidence.edges, color=_EDGES, linewidth=1.5, label="edges, which never saw the network")
     axes.plot([], [], "|", color=_QUIET, label="random maps")

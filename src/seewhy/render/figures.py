@@ -28,7 +28,7 @@ from .panels import (
 )
 from .scales import Scale
 from .sheet import QUIET, Look, Sheet
-from .wording import plain, shorten
+from .wording import file_name, plain, shorten
 
 _MARGIN, _COLUMN = 0.32, 2.5  # inches: around the page, width of the column with the picture
 _HEAD, _TITLE, _ANSWER = 0.62, 0.32, 0.36  # inches: the page's heading, the column's headings, one answer
@@ -56,7 +56,7 @@ def plot_explanation(
     left = _MARGIN + (_COLUMN + 0.3 if aside else 0.0)
     width = left + layout.width + _MARGIN
     sheet = Sheet(width, _HEAD + max(_aside_height(explanation.prediction, picture), layout.height) + _MARGIN)
-    _head(sheet, plain(explanation.source) or "Explanation", plain(explanation.model))
+    _head(sheet, file_name(explanation.source) or "Explanation", plain(explanation.model))
     _aside(sheet, explanation.prediction, picture)
     grid.draw(sheet, blocks, layout, left, _HEAD)
     return sheet.finish()

@@ -13,7 +13,7 @@ from .colours import DIVERGING, SEQUENTIAL
 from .overlay import Picture
 from .scales import Scale, scale_for
 from .sheet import ALARM, INK, QUIET, WASH, Look, Sheet
-from .wording import number, plain, shorten
+from .wording import file_name, number, plain, shorten
 
 MOST_PANELS = 320
 FEW = 8
@@ -185,11 +185,6 @@ def _excerpts(sheet: Sheet, excerpts: Sequence[Excerpt], left: float, top: float
             sheet.picture(here, top, _CROP, _CROP, framed(one))
         sheet.text(here, top + _CROP + 0.1, number(one.maximum), Look(7))
         sheet.text(here, top + _CROP + 0.23, shorten(file_name(one.picture), 20), Look(6, colour=QUIET))
-
-
-def file_name(path: str) -> str:
-    """Returns what stands behind the last slash."""
-    return plain(path.rsplit("/", 1)[-1])
 
 
 def framed(one: Excerpt) -> Picture:

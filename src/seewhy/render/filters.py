@@ -13,10 +13,10 @@ from markupsafe import Markup
 from PIL import Image
 
 from ..core.filters import Excerpt, Filter, Filters, Picture
-from .filter_sheet import channel_scale, colour_words, file_name, map_picture
+from .filter_sheet import channel_scale, colour_words, map_picture
 from .layers import data_uri
 from .pages import environment, script_data, script_hash, source
-from .wording import number, plain, provenance_facts
+from .wording import file_name, number, plain, provenance_facts
 
 MOST_BYTES = 17_000_000
 """Characters that pictures may take in the page; those of weaker pictures are left out beyond."""

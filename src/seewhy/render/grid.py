@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .evidence import COLOURS
 from .layers import signal
 from .overlay import Picture, hatched, overlay
 from .panels import Panel
@@ -21,6 +22,7 @@ GAP = 0.26
 
 _WIDTH, _MOST = 2.1, 5  # inches a map is wide; panels side by side
 _NAME, _LAYER, _BAR, _LINE = 0.22, 0.16, 0.3, 0.135  # inches; what: see `Line`
+_VERDICT = 0.22  # inches that a verdict takes below the name
 _BLOCK, _FAMILY, _MORE = 0.36, 0.28, 0.17  # inches: the two headings of a block, each further line of them
 _HEAD_LINES = 4
 _GROUND = (22, 25, 30)  # behind the bars of a signal
@@ -55,11 +57,15 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Heights that panels side by side share: heading, map, colour bar, and caption with the space below."""
+    """Heights that panels side by side share: heading, map, colour bar, and caption with the space below.
+
+    judged: whether the heading holds verdicts.
+    """
 
     name: float
     image: float
     caption: float
+    judged: bool = False
 
     @property
     def height(self) -> float:
@@ -118,7 +124,10 @@ class _Place:
         sheet, left, image = self.sheet, self.left, self.line.image
         sheet.text(left, self.top + 0.08, shorten(panel.title, 30), Look(8.5, bold=True))
         below = " · ".join(filter(None, (panel.layer, panel.note)))
-        sheet.text(left, self.top + 0.25, shorten(below, _WRAP), Look(6.5, colour=QUIET))
+        if panel.verdict is not None:
+            sheet.badge(left, self.top + 0.28, panel.verdict, Look(6.5, bold=True, colour=COLOURS[panel.verdict]))
+        lower = self.top + 0.25 + (_VERDICT if self.line.judged else 0.0)
+        sheet.text(left, lower, shorten(below, _WRAP), Look(6.5, colour=QUIET))
         top = self.top + self.line.name
         if scale is None or panel.drawn is None:
             self._failed(panel, top)
@@ -170,10 +179,14 @@ def _image_height(panel: Panel) -> float:
 
 def _line(block: Block, members: range) -> Line:
     panels = [(block.panels[i], block.scales[i]) for i in members]
+    judged = any(panel.verdict is not None for panel, _ in panels)
     return Line(
-        _NAME + (_LAYER if any(panel.layer or panel.note for panel, _ in panels) else 0.0),
+        _NAME
+        + (_VERDICT if judged else 0.0)
+        + (_LAYER if any(panel.layer or panel.note for panel, _ in panels) else 0.0),
         max(_image_height(panel) for panel, _ in panels),
         max(len(_caption(panel, scale)) for panel, scale in panels) * _LINE,
+        judged,
     )
 
 

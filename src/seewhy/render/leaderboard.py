@@ -161,10 +161,17 @@ def verdict(lines: Sequence[Standing]) -> str:
     if not first:
         return "Nothing could be measured."
     shown = [plain(line.entrant) for line in first]
-    if len(first) == len([line for line in lines if line.rank is not None]) and len(first) > 1:
+    measured = [line for line in lines if line.rank is not None]
+    if len(measured) == 1:
+        why = ": there is nothing to compare it with" if len(lines) == 1 else ""
+        return f"Only {shown[0]} {'was' if why else 'could be'} measured{why}."
+    if len(first) == len(measured):
+        if all(line.behind is not None and line.behind.few for line in measured[1:]):
+            return "Fewer than six pictures: too few to tell any map from another, so there is no ranking."
         return "These pictures cannot tell any map from the first: there is no ranking."
     if len(shown) == 1:
-        return f"{shown[0]} is first; every other map is behind it by more than chance between pictures."
+        others = "every other map" if len(measured) == len(lines) else "every other map that could be measured"
+        return f"{shown[0]} is first; {others} is behind it by more than chance between pictures."
     others = "the others" if len(shown) > 2 else shown[1]
     return (
         f"{', '.join(shown[:-1])} and {shown[-1]} share the first rank: these pictures cannot tell {others} from "
@@ -175,7 +182,7 @@ def verdict(lines: Sequence[Standing]) -> str:
 def _line(line: Standing, above: Standing | None, ends: tuple[float, float]) -> Line:
     value = line.value
     known = bool(value.count)
-    ahead = "" if line.chance is None else ("better", "no different", "worse")[1 - line.chance.sign]
+    ahead = line.against_random(("better", "no different", "worse"))
     failed = f", {line.failed} failed" if line.failed else ""
     return Line(
         entrant=plain(line.entrant),

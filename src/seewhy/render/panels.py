@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..core.attribution import Attribution, Reduce
 from ..core.errors import SeewhyError, SettingError
+from ..core.evidence import Verdict
 from ..core.explanation import Explanation, Finding, Prediction
 from ..core.geometry import Geometry
 from .families import family_order
@@ -32,6 +33,7 @@ class Panel:
     values: the numbers at the model's input size, (H, W), or (L,) for a signal; None where the method failed.
     drawn: the same brought to the size of `base`, NaN where the model saw nothing. base: the picture under
     it, the explanation's `picture` or its `view`, as `ground` says. lines: where the pieces of a map of pieces end.
+    verdict: what the evidence says about the map, None where there is none.
     """
 
     method: str
@@ -50,6 +52,7 @@ class Panel:
     facts: tuple[tuple[str, str], ...] = ()
     note: str = ""
     family: str = ""
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,9 @@ def _explained(explanation: Explanation, key: tuple[str, str], ground: Ground) -
         return [replace(failed, error="This record holds no rows: nothing was explained.")]
     try:
         panels = list(attribution_panels(attribution, rows=(0,), grounds=(ground,)))
-        panels[0] = replace(panels[0], findings=findings)
+        evidence = explanation.evidence.get(target)
+        judged = None if evidence is None else evidence.maps.get(method)
+        panels[0] = replace(panels[0], findings=findings, verdict=None if judged is None else judged.verdict)
         if attribution.counter is not None and not np.any(panels[0].values):
             panels.append(_against(attribution, attribution.counter, ground))
     except SeewhyError as error:  # one map that cannot be drawn must not cost the reader all others

@@ -19,9 +19,9 @@ from . import layers, overlay
 from .evidence import CLASSES, Block, block
 from .families import Question, family_words, question
 from .pages import environment, script_hash, source
-from .panels import AGAINST, Panel, answer_lines, explanation_panels, ground_of, panel_scales
+from .panels import Panel, answer_lines, explanation_panels, ground_of, panel_scales
 from .scales import Scale
-from .wording import plain, provenance_facts
+from .wording import file_name, plain, provenance_facts
 
 _MAP_SIDE, _MANY_SIDE, _MANY = 480, 320, 6  # pixels; with more pictures than that, maps are smaller
 _FRAME_HEIGHT = 760
@@ -164,12 +164,7 @@ def _title(explanations: Sequence[Explanation]) -> str:
     first = explanations[0]
     if len(first.targets) == 1:
         return question(*next(iter(first.targets.items()))).heading
-    return f"Explanation of {_short(plain(first.source))}" if plain(first.source) else "Explanation"
-
-
-def _short(source: str) -> str:
-    """Returns the name of a file without its folders."""
-    return source.replace("\\", "/").rstrip("/").rpartition("/")[2] or source
+    return f"Explanation of {file_name(first.source)}" if plain(first.source) else "Explanation"
 
 
 def _section(index: int, explanation: Explanation, cards: Sequence[Card]) -> Section:
@@ -187,7 +182,7 @@ def _section(index: int, explanation: Explanation, cards: Sequence[Card]) -> Sec
     return Section(
         number=index,
         source=source,
-        short=_short(source),
+        short=file_name(source),
         model=plain(explanation.model),
         grounds=grounds,
         picture=main,
@@ -221,7 +216,7 @@ def _tab(explanation: Explanation, name: str, cards: Sequence[Card]) -> Tab:
 def _judged(card: Card, evidence: Evidence) -> Card:
     """Returns the card with the verdict on its map."""
     found = evidence.maps.get(card.panel.method)
-    if found is None or card.layer is None or card.panel.note == AGAINST:
+    if found is None or card.layer is None or not card.panel.verdict:
         return card
     return replace(card, verdict=(found.verdict, CLASSES[found.verdict], plain(found.why)))
 

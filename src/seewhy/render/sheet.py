@@ -81,6 +81,13 @@ class Sheet:
             va="baseline",
         )
 
+    def badge(self, left: float, middle: float, text: str, look: Look) -> None:
+        """Writes a short line with an outline in its colour around it, which begins at `left`."""
+        margin = 0.45 * look.size / 72
+        self.text(left + margin, middle, text, look)
+        frame = {"boxstyle": "round,pad=0.3,rounding_size=0.7", "facecolor": "none", "edgecolor": look.colour}
+        self.figure.texts[-1].set_bbox({**frame, "linewidth": 0.7})
+
     def picture(self, left: float, top: float, width: float, height: float, picture: Picture) -> None:
         """Draws the picture at the top of the box without distorting it."""
         axes = self.axes(left, top, width, height)

@@ -147,8 +147,25 @@ def _proof(found: TextExplanation, target: str) -> Proof | None:
         evidence.summary,
         tuple(proof_line(evidence, name) for name in evidence.ranked),
         number(evidence.edges),
-        ", ".join(f"{name} {value}" for name, value in evidence.protocol.items()),
+        proof_protocol(evidence),
     )
+
+
+def proof_protocol(evidence: Evidence) -> str:
+    """Returns how the test was made, in a few words."""
+    known = {str(name): plain(value) for name, value in evidence.protocol.items()}
+    of = {"probability": "the target's probability", "score": "the target's score"}
+    words = {
+        "removed": "removed: {}",
+        "score": "measured: {}",
+        "orders": "{} random orders",
+        "control": "control: {}",
+    }
+    told = "; ".join(
+        words.get(name, f"{name} {{}}").format(of.get(value, value) if name == "score" else value)
+        for name, value in known.items()
+    )
+    return told[:1].upper() + told[1:]
 
 
 def proof_line(evidence: Evidence, name: str) -> tuple[str, ...]:

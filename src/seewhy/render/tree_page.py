@@ -19,7 +19,6 @@ from .tree_words import (
     StepMap,
     WalkLine,
     agreement_words,
-    file_name,
     goes_on,
     method_words,
     partings_words,
@@ -29,7 +28,7 @@ from .tree_words import (
     tree_lead,
     walk_lines,
 )
-from .wording import plain, provenance_facts
+from .wording import file_name, plain, provenance_facts
 
 _SIDE, _MANY_SIDE, _MANY = 320, 200, 4  # pixels; with more pictures than that, maps are smaller
 _FRAME_HEIGHT = 760

@@ -20,7 +20,6 @@ from .tree_words import (
     StepMap,
     agreement_words,
     classes_words,
-    file_name,
     goes_on,
     method_words,
     partings_words,
@@ -28,7 +27,7 @@ from .tree_words import (
     step_maps,
     walk_lines,
 )
-from .wording import plain, shorten
+from .wording import file_name, plain, shorten
 
 WALK_COLOURS = {"soft": ACCENT, "hard": "#b35c00", "network": "#23744a"}
 _MARGIN, _ASIDE, _GAP = 0.32, 2.5, 0.45  # inches: around the page, the column with the picture, what follows it

@@ -46,11 +46,6 @@ def tree_lead(tree: Tree) -> str:
     return " · ".join(filter(None, parts))
 
 
-def file_name(source: str) -> str:
-    """Returns the name of a file without its folders."""
-    return plain(source).replace("\\", "/").rstrip("/").rpartition("/")[2] or plain(source)
-
-
 @dataclass(frozen=True, slots=True)
 class WalkLine:
     """One way of deciding: its name, the class that it ends at, the probability of that, and whether others differ.

@@ -81,6 +81,12 @@ def shorten(text: str, length: int) -> str:
     return (cut[:space] if space > length * 2 // 3 else cut).rstrip(" ,;:.") + "…"
 
 
+def file_name(source: str) -> str:
+    """Returns the name of a file without its folders, as `plain` text; whatever has none as it is."""
+    whole = plain(source)
+    return whole.replace("\\", "/").rstrip("/").rpartition("/")[2] or whole
+
+
 def error_text(error: BaseException) -> str:
     """Returns what an error says; the type as well where it is not one of seewhy's own sentences."""
     text = plain(error)

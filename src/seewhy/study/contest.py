@@ -28,6 +28,7 @@ from .truth import Truth
 AnyMetric = str | Metric | type[Metric]
 DEFAULT_METRICS = ("insertion", "deletion", "insertion-minus-deletion")
 TRUTH = "truth"
+UNITS = "score's units"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +63,27 @@ class Contest:
     fingerprint: str | None
     unkept: str = ""
 
+    def entrants_of(self, metric: str) -> tuple[Entrant, ...]:
+        """Returns who takes part in a metric: all but the controls whose maps it cannot be asked of.
+
+        A control is no choice of the caller's, so that it does not fail; a method that was asked for does.
+        """
+        if UNITS not in self.metrics[metric].info.asks:
+            return self.entrants
+        return tuple(one for one in self.entrants if not one.control or one.method.info.units == "score")
+
     def keys(self, case: Case, target: Target, truth: Any) -> dict[tuple[str, str], str | None]:
         """Returns the key of each result of a case by entrant and metric, None where it has no telling content."""
         made = {entrant.name: _settings(entrant.method) for entrant in self.entrants}
         asked = {name: _settings(metric) for name, metric in self.metrics.items()}
         seen = {name: truth if TRUTH in metric.info.asks else None for name, metric in self.metrics.items()}
         common = None if self.fingerprint is None else _key(self.fingerprint, case.id, target)
+        takes_part = {metric: {entrant.name for entrant in self.entrants_of(metric)} for metric in asked}
         return {
             (entrant, metric): _key(common, made[entrant], asked[metric], seen[metric])
             for entrant in made
             for metric in asked
+            if entrant in takes_part[metric]
         }
 
 

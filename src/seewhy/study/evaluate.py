@@ -22,7 +22,7 @@ from .subjects import Subject, subject_of
 from .truth import Truth
 
 TOGETHER = 4
-"""Pictures whose passes are shared."""
+"""Pictures whose passes are shared; a run that is stopped loses what of them was not done."""
 RESULTS = "results"
 FILES = ("leaderboard.html", "leaderboard.csv", "leaderboard.json")
 
@@ -48,14 +48,15 @@ def evaluate(  # noqa: PLR0913 - the front door: each of these is a question of 
         their difference.
     layers: names or modules; every class activation map then takes part once at each of them.
     targets: None is each picture's own top class; one target for all, or a list with one for each picture.
-    output: a folder that keeps every result as it comes, and in the end holds leaderboard.html, .csv and .json. A run
-        that was stopped goes on where it was; what was measured with the same picture, model and settings is not
-        measured again. Pictures and settings may change between runs, and several processes may fill the folder, each
-        with its own pictures.
+    output: a folder that keeps the results, and in the end holds leaderboard.html, .csv and .json. Four pictures at a
+        time share their passes, and their results are kept as these end, so that a run that was stopped measures at
+        most four pictures again. What was measured with the same picture, model and settings is not measured again.
+        Pictures and settings may change between runs, and several processes may fill the folder, each with its own
+        pictures.
     truth: for metrics such as pointing-game, boxes by file name, {"cat.jpg": [[x0, y0, x1, y1]]}, in pixels of the
         upright photograph, or a JSON file of them.
     baselines: whether a random map, the middle and the edges of the picture take part: what a map gets that never saw
-        the network.
+        the network. They take no part in metrics of values in the score's units, such as completeness.
 
     A picture, method or metric that fails is reported in `failures` and left out of the means.
     """

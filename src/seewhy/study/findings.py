@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from torch import Tensor
+
 from ..core.attribution import Attribution
 from ..core.explanation import Finding
 from ..core.targets import Class, Difference
 
 SATURATED = 0.99
 NOISY = 0.25
+COARSE = 1 / 3
+"""Share of the picture from which on one piece is too large to tell anything within it."""
 
 
 def findings(attribution: Attribution) -> tuple[Finding, ...]:
@@ -26,6 +30,7 @@ def _findings(attribution: Attribution) -> Iterator[Finding]:
     yield from _saturation(attribution)
     yield from _additivity(attribution)
     yield from _elsewhere(attribution)
+    yield from _coarse(attribution)
     error = known.get("relative_error")
     if isinstance(error, float) and error > NOISY:
         yield Finding(
@@ -74,9 +79,10 @@ def _additivity(attribution: Attribution) -> Iterator[Finding]:
     amount = f": its mean and the bias miss the score by {gap:.0%} of it" if isinstance(gap, float) else ""
     yield Finding(
         "additivity",
-        f"The map does not add up to the score{amount}. The weights belong to what is pooled, and between layer "
-        f"{attribution.layer} and the pooling the network does more, such as a batch-norm, an activation or a residual "
-        "sum. Leave layer= out to get the layer that is pooled.",
+        f"The map does not add up to the score{amount}. The weights belong to what the linear layer gets, and between "
+        f"layer {attribution.layer} and that the network does more, such as a batch-norm, an activation, a residual "
+        "sum, or taking one token alone. Where the network pools a layer, CAM without layer= takes that one; where "
+        "it pools none, use 'grad-cam'.",
         "warning",
     )
 
@@ -87,6 +93,22 @@ def _elsewhere(attribution: Attribution) -> Iterator[Finding]:
         yield Finding(
             "elsewhere",
             f"{share:.0%} of it is on tokens without a place in the picture, such as a class token: not shown.",
+        )
+
+
+def _coarse(attribution: Attribution) -> Iterator[Finding]:
+    """Says that one of the pieces is most of the picture, as a smooth sky or wall easily is."""
+    segments = attribution.segments
+    if not isinstance(segments, Tensor) or segments.dim() < 3:
+        return
+    sizes = segments[0].flatten().bincount()
+    pieces, share = int(sizes.count_nonzero()), float(sizes.max()) / float(sizes.sum())
+    if pieces > 1 and share > COARSE:
+        yield Finding(
+            "coarse",
+            f"The largest of the {pieces} pieces covers {share:.0%} of the picture, and nothing is told within it. "
+            "Ask for more pieces (segments=), or give a label map.",
+            "warning",
         )
 
 

@@ -36,7 +36,7 @@ def leaderboard(
     """Returns the leaderboard; pictures of equal content count once."""
     distinct = list({entry.id: entry for entry in reversed(entries)}.values())[::-1]
     twice = len(entries) - len(distinct)
-    said = [*notes, *([f"{twice} pictures equal others and count once."] if twice else []), *_mixed(contest, distinct)]
+    said = [*notes, *_equal(twice), *_left_out(contest), *_mixed(contest, distinct)]
     errors = [
         Failure(entry.name, entrant, metric, result.error)
         for entry in distinct
@@ -53,6 +53,23 @@ def leaderboard(
         notes=(*said, *contest.model.notes),
         provenance=_provenance(contest),
     )
+
+
+def _equal(twice: int) -> list[str]:
+    if not twice:
+        return []
+    if twice == 1:
+        return ["1 picture equals another and counts once."]
+    return [f"{twice} pictures equal others and count once."]
+
+
+def _left_out(contest: Contest) -> list[str]:
+    """Returns for each metric the controls that it says nothing about."""
+    return [
+        f"{name} is for values in units of the score, which {', '.join(left)} have not: they take no part in it."
+        for name in contest.metrics
+        if (left := [one.name for one in contest.entrants if one not in contest.entrants_of(name)])
+    ]
 
 
 def _merged(errors: Sequence[Failure]) -> list[Failure]:
@@ -95,7 +112,7 @@ def _mixed(contest: Contest, entries: Sequence[Entry]) -> list[str]:
 def _scores(contest: Contest, entry: Entry) -> list[Score]:
     found = []
     for metric in contest.metrics:
-        for entrant in contest.entrants:
+        for entrant in contest.entrants_of(metric):
             result = entry.results[entrant.name, metric]
             found.append(Score(entry.name, entrant.name, metric, None if result.error else result.value, result.error))
     return found
@@ -103,8 +120,8 @@ def _scores(contest: Contest, entry: Entry) -> list[Score]:
 
 def _standings(contest: Contest, metric: str, entries: Sequence[Entry]) -> list[Standing]:
     better = contest.metrics[metric].info.better
-    totals = {entrant.name: _total(entries, entrant.name, metric) for entrant in contest.entrants}
-    values = {name: _estimate(total.interval()) for name, total in totals.items()}
+    totals = {entrant.name: _total(entries, entrant.name, metric) for entrant in contest.entrants_of(metric)}
+    values = {name: estimate(total.interval()) for name, total in totals.items()}
     chance = totals.get(RandomMap.info.name)
     order = ordered(values, better)
     ranks, leaders = ranked(order, totals, better)
@@ -165,10 +182,11 @@ def _total(entries: Sequence[Entry], entrant: str, metric: str) -> Total:
 def _lead(one: Total, two: Total | None, better: str) -> Estimate:
     """Returns how far `one` is ahead of `two` on the pictures that both have."""
     assert two is not None
-    return _estimate(one.minus(two) if better == "higher" else two.minus(one))
+    return estimate(one.minus(two) if better == "higher" else two.minus(one))
 
 
-def _estimate(found: Interval) -> Estimate:
+def estimate(found: Interval) -> Estimate:
+    """Returns a mean as the leaderboard holds it, which says whether a difference can be told from none."""
     return Estimate(found.mean, found.low, found.high, found.count)
 
 

@@ -81,7 +81,10 @@ def _truth(contest: Contest, name: str, subject: Subject) -> tuple[Tensor | None
 
 
 def measure(contest: Contest, jobs: Sequence[Job], store: Store | None, on_event: Callable[[Event], None]) -> None:
-    """Runs what is missing of some pictures together, and adds the results to the jobs as they come."""
+    """Runs what is missing of some pictures together; adds results to the jobs, and keeps them, as flows end.
+
+    A flow is one entrant on one picture. All share their passes, so that most end together, near the end.
+    """
     clock = Clock()
     entrants = {entrant.name: entrant for entrant in contest.entrants}
     flows = [

@@ -57,6 +57,11 @@ class Plan:
     evidence: EvidencePlan | None = None
     shown: tuple[str, ...] | None = None
 
+    @property
+    def alone(self) -> bool:
+        """True where each picture fills batches by itself, and is better finished before the next one begins."""
+        return self.evidence is not None or any(m.info.family == "perturbation" for m in self.methods.values())
+
     def asked(self) -> Iterator[tuple[int, Target, str, Method]]:
         """Yields (number of the target, target, name of the method, method) for all maps, the contrast last."""
         for number, target in enumerate(self.targets):

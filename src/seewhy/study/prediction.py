@@ -6,8 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..core.explanation import Answer, Prediction
-from ..models.kinds import guess_kind, log_probabilities
+from ..core.errors import TargetError
+from ..core.explanation import Answer, Explanation, Prediction
+from ..core.targets import Class, Contrast, Difference, Target
+from ..engine.scoring import settled_kind
+from ..models.kinds import log_probabilities
 from ..models.model import Model
 from ..models.outputs import understand
 
@@ -35,8 +38,42 @@ def prediction(model: Model, raw: Any) -> Prediction | None:
     return Prediction(top, scale, values.shape[1])
 
 
+def labels_note(model: Model, answer: Prediction | None) -> tuple[str, ...]:
+    """Returns what is to be said where there are not as many labels as outputs: then names may belong to others."""
+    if answer is None or model.labels is None or len(model.labels) == answer.classes:
+        return ()
+    count = len(model.labels)
+    return (
+        f"{count} label{'' if count == 1 else 's'} for {answer.classes} output{'' if answer.classes == 1 else 's'}: "
+        "names are given in order from output 0 on, and may be wrong. Give one label for each output: labels= of "
+        "seewhy.wrap and seewhy.load.",
+    )
+
+
+def impossible(found: Explanation) -> TargetError | None:
+    """Returns the first error of an explanation whose targets are all classes that the model does not have."""
+    classes = None if found.prediction is None else found.prediction.classes
+    wanted = [max(_classes_of(target), default=-1) for target in found.targets.values()]
+    if classes is None or found.attributions or not wanted or min(wanted) < classes:
+        return None
+    return next((error for error in found.errors.values() if isinstance(error, TargetError)), None)
+
+
+def _classes_of(target: Target) -> tuple[int, ...]:
+    """Returns the classes that a target names; none where it is something else."""
+    match target:
+        case Class(index=index):
+            return (index,)
+        case Difference(index=index, other=other):
+            return index, other
+        case Contrast(index=index, others=others):
+            return index, *others
+        case _:
+            return ()
+
+
 def _scaled(model: Model, scores: Tensor, row: Tensor) -> tuple[Tensor, str]:
-    kind = model.kind or guess_kind(scores)
+    kind = settled_kind(model, scores)
     if kind is None or kind == "value":
         return row.float(), "score"
     return log_probabilities(row.float(), kind).exp(), "probability"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, LayerError, SettingError
+from ..core.leaderboard import LEAST
 from ..core.method import Method
 from ..core.metric import Claim, Measurement
 from ..core.query import Flow
@@ -23,6 +24,7 @@ from ..models.wrapping import load, wrap
 from ..ops.bootstrap import Interval, Total
 from .attribute import AnyMethod, AnyModel, check_seed
 from .layers import layers as list_layers
+from .leaderboard import estimate
 from .needs import unsupported
 from .subjects import subject_of
 
@@ -31,8 +33,8 @@ from .subjects import subject_of
 class RankedLayer:
     """One layer: mean of insertion minus deletion over the pictures with its interval.
 
-    apart: False where the paired interval of the difference to the best layer includes zero: the pictures cannot tell
-    them apart.
+    apart: False where the paired interval of the difference to the best layer includes zero, or where there are fewer
+    than six pictures, as on the leaderboard: the pictures cannot tell them apart.
     """
 
     name: str
@@ -51,6 +53,11 @@ class LayerRanking:
     pictures: int
     failed: dict[str, str]
 
+    @property
+    def few(self) -> bool:
+        """Whether there are fewer than six pictures, too few to tell any layers apart."""
+        return self.pictures < LEAST
+
     def __iter__(self) -> Iterator[RankedLayer]:
         return iter(self.rows)
 
@@ -67,9 +74,9 @@ def rank_layers(
 ) -> LayerRanking:
     """Returns the model's layers ranked by how a class activation map there fares at insertion minus deletion.
 
-    images: pictures or tensors, one each; with one there are no intervals. method: a class activation map. Of every
-    part of the network (a block, a stage) the output takes part. Passes are shared by all layers: a picture costs the
-    maps' one pass, and 58 forward passes for each layer.
+    images: pictures or tensors, one each; with one there are no intervals, and fewer than six tell no layers apart.
+    method: a class activation map. Of every part of the network (a block, a stage) the output takes part. Passes are
+    shared by all layers: a picture costs the maps' one pass, and 58 forward passes for each layer.
 
     Raises InputError without pictures, SettingError for a method without a layer, UnsupportedModelError for a model
     that gives scores only, LayerError where no layer has places.
@@ -146,5 +153,5 @@ def _ranked(totals: dict[str, Total], table: Layers) -> Iterator[RankedLayer]:
     order = sorted(totals, key=lambda name: -intervals[name].mean)
     for name in order:
         behind = totals[order[0]].minus(totals[name])
-        apart = name == order[0] or (behind.count > 1 and behind.low > 0)
+        apart = name == order[0] or estimate(behind).sign > 0
         yield RankedLayer(name, table[name].size, intervals[name], behind, apart, name == table.default)

@@ -17,7 +17,7 @@ from ..core.rows import Case
 from ..models.images import open_picture
 from ..models.model import Model
 from ..models.preprocess import show
-from .cases import cases, preprocessing_of
+from .cases import as_inputs, cases, preprocessing_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ def subject_of(model: Model, image: Any, seed: int) -> Subject:
     """Returns the picture as the model's input, with the way back to the photograph."""
     if isinstance(image, Tensor):
         return _tensor_subject(model, image, seed)
+    if isinstance(image, np.ndarray) and image.ndim == 4 and image.dtype.kind == "f":  # no picture has four axes
+        return _tensor_subject(model, as_inputs(model, image), seed, "array")
     picture = open_picture(image)
     steps = preprocessing_of(model)
     x = steps(picture)
@@ -45,13 +47,13 @@ def subject_of(model: Model, image: Any, seed: int) -> Subject:
     return Subject(source, case, picture.pixels, view, steps.geometry(picture), picture.notes)
 
 
-def _tensor_subject(model: Model, x: Tensor, seed: int) -> Subject:
+def _tensor_subject(model: Model, x: Tensor, seed: int, source: str = "tensor") -> Subject:
     batch = cases(model, x[None] if x.dim() == 3 else x, seed)
     if len(batch) != 1:
         raise InputError(
             f"explain takes one picture; given a batch of shape {tuple(x.shape)}. Use seewhy.attribute for batches."
         )
-    return Subject("tensor", batch[0], None, tensor_view(model, batch[0].x[0]), None, ())
+    return Subject(source, batch[0], None, tensor_view(model, batch[0].x[0]), None, ())
 
 
 def tensor_view(model: Model, x: Tensor) -> NDArray[np.uint8] | None:

@@ -23,8 +23,8 @@ def _own(attribution: TextAttribution) -> Iterator[Finding]:
     if share > LARGE:
         yield Finding(
             "special",
-            f"{share:.0%} of the values, all taken as positive, lie on special tokens, which are not shown: ask for "
-            "them with special=True.",
+            f"{share:.0%} of the values, all taken as positive, lie on special tokens, which are shown on request: by "
+            "--special on the command line, special=True in Python, the box “Special tokens” of the page.",
         )
     if attribution.settings.get("segments") == "sentences":
         yield Finding("pieces", "Whole sentences were hidden: every word carries the value of its sentence.")

@@ -31,7 +31,7 @@ from ..trees.turns import turn
 from ..trees.views import TreeView, own_log_probabilities
 from .attribute import AnyMethod, AnyModel, check_seed, collect, named_methods
 from .needs import unsupported
-from .prediction import prediction
+from .prediction import labels_note, prediction
 from .provenance import versions
 from .subjects import Subject, subject_of
 
@@ -201,7 +201,12 @@ def _reading(plan: ReadingPlan, subject: Subject, raw: Any) -> TreeReading:
         turns=np.asarray(odds),
         picture=subject.picture,
         view=subject.view,
-        notes=(*plan.model.notes, *subject.notes, *((UNTRAINED,) if plan.rule == "embedded" else ())),
+        notes=(
+            *plan.model.notes,
+            *labels_note(plan.model, answer),
+            *subject.notes,
+            *((UNTRAINED,) if plan.rule == "embedded" else ()),
+        ),
         provenance={
             "rule": RULES[plan.rule],
             "hierarchy": hierarchy.origin,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import pstdev
 
 from ..core.evidence import MapEvidence, Verdict
+from ..core.numbers import in_words
 
 LEVEL = 0.025
 """A map is better than chance if at most this share of random maps, itself counted among them, scores as high."""
@@ -30,6 +31,8 @@ class Wording:
 PICTURES = Wording()
 TEXT = Wording("random orders", "the order of the words' lengths", "long words first")
 
+_BELOW_ZERO = "Below zero the score does not fall faster than it rises: the map is only better than chance, not good."
+
 
 def judge(
     score: float, chance: Sequence[float], edges: float, rounding: float = 0.0, wording: Wording = PICTURES
@@ -43,7 +46,7 @@ def judge(
     """
     drawn = len(chance)
     above = sum(other >= score - rounding for other in chance)
-    given = f"Insertion minus deletion is {number(score)}"
+    given = f"Insertion minus deletion is {in_words(score)}"
     if (above + 1) / (drawn + 1) > LEVEL:
         count = "all" if above == drawn else f"{above} of"
         verb = "scores" if above == 1 else "score"
@@ -53,9 +56,10 @@ def judge(
     )
     if score <= edges + MARGIN * pstdev(chance) + rounding:
         return "weak", (
-            f"{given}, {beaten}, but not clearly above {wording.plain}, which never saw the network ({number(edges)})."
+            f"{given}, {beaten}, but not clearly above {wording.plain}, which never saw the network "
+            f"({in_words(edges)})."
         )
-    return "holds", f"{given}, {beaten} and above {wording.plain} ({number(edges)})."
+    return "holds", f"{given}, {beaten} and above {wording.plain} ({in_words(edges)})."
 
 
 def summarise(
@@ -69,7 +73,10 @@ def summarise(
         counts = "The map holds"
     if sane:
         best = max(sane, key=lambda name: maps[name].score)
-        numbers = f"insertion minus deletion {number(maps[best].score)}, {wording.plain} {number(edges)}."
+        score = maps[best].score
+        numbers = f"insertion minus deletion {in_words(score)}, {wording.plain} {in_words(edges)}."
+        if score < 0:
+            numbers += f" {_BELOW_ZERO}"
         return best, f"{counts}: {numbers}" if len(maps) == 1 else f"{counts}. Trust {titles[best]} most: {numbers}"
     if holding:
         ending = "it hardly depends" if len(holding) == 1 else "they hardly depend"
@@ -86,8 +93,3 @@ def summarise(
         names = ", ".join(titles[name] for name in weak)
         return None, f"No map holds. Better than chance, but not clearly better than {wording.plains}: {names}."
     return None, "No map is better than chance at showing what the answer rests on."
-
-
-def number(value: float) -> str:
-    """Returns a number with two digits and a real minus sign, which zero has not."""
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")

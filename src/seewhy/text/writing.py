@@ -90,8 +90,8 @@ def starting(model: TextModel, text: str) -> Written:
     """
     if model.task not in ("causal-lm", "seq2seq-lm"):
         raise UnsupportedModelError(
-            f"Expected a model that writes, causal or sequence to sequence; {model.name} is a {model.task}. Use "
-            "seewhy.explain_text."
+            f"Expected a model that writes, causal or sequence to sequence; given {model.name}, whose "
+            f"task is {model.task!r}. Use seewhy.explain_text, on the command line `seewhy text`."
         )
     source = model.tokenise(text)
     if not len(source):

@@ -231,7 +231,7 @@ def own_log_probabilities(model: Model, output: Output, classes: int) -> Tensor:
         raise OutputError(
             "A tree divides a probability of 1 among classes that exclude each other, so the network's output must be "
             f"logits or a softmax; what this one's is, {given}. If it is one of them, say so: "
-            "seewhy.wrap(network, output_kind='logits')."
+            "output_kind='logits' of seewhy.wrap and seewhy.load, --output-kind on the command line."
         )
     wide = scores.float() if scores.dtype not in (torch.float32, torch.float64) else scores
     return log_probabilities(wide, kind)

@@ -42,7 +42,7 @@ function sorted(places) {
     high: (one) => one.high, active: (one) => one.active, here: (one) => one.here,
     share: (one) => one.share?.[1] ?? -Infinity, class: (one, place) => weights.get(place) ?? -Infinity,
   }[by];
-  if (!value) return places;
+  if (!value) return [...places].sort((a, b) => data.filters[a].channel - data.filters[b].channel);
   return [...places].sort((a, b) => value(data.filters[b], b) - value(data.filters[a], a) || a - b);
 }
 

@@ -145,6 +145,13 @@ def put(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stand]:
     return place
 
 
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a try of a runtime cost nothing beside its conversion."""
+    monkeypatch.setattr(runtimes, "LOADING_SECONDS", 0.0)
+    monkeypatch.setattr(runtimes, "PROOFS", 0)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
 
@@ -206,12 +213,11 @@ def test_a_fixed_batch_size_gives_the_same_bits_again(size: int, put: Callable[.
     assert not torch.equal(found[0].values, explained(net, backend="torch", batch_size=size).values)
 
 
+@pytest.mark.usefixtures("free")
 def test_a_clock_does_not_choose_the_bits_of_a_fixed_batch_size(
     put: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand = put(seconds=0.0, saves=0.9)
-    monkeypatch.setattr(runtimes, "LOADING_SECONDS", 0.0)
-    monkeypatch.setattr(runtimes, "PROOFS", 0)
     explained(Net().eval(), method=Rise(masks=64), batch_size=4)
     assert stand.converted == 0
 
@@ -629,11 +635,10 @@ def test_a_tiny_network_stays_on_torch_and_writes_nothing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("faster", [True, False])
+@pytest.mark.usefixtures("free")
 def test_where_a_try_costs_nothing_the_faster_one_is_taken(
     faster: bool, put: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "LOADING_SECONDS", 0.0)
-    monkeypatch.setattr(runtimes, "PROOFS", 0)
     stand = put(seconds=0.0, saves=0.9)
     monkeypatch.setattr(runtimes._Work, "row_seconds", lambda _: 1e3 if faster else 1e-12)
     found = explained(Net().eval(), method=Rise(masks=64), prepared="never")
@@ -644,11 +649,10 @@ def test_where_a_try_costs_nothing_the_faster_one_is_taken(
 
 
 @pytest.mark.parametrize("samples", [64, 67])
+@pytest.mark.usefixtures("free")
 def test_a_job_that_runs_elsewhere_ends_there(
     samples: int, put: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "LOADING_SECONDS", 0.0)
-    monkeypatch.setattr(runtimes, "PROOFS", 0)
     stand = put(seconds=0.0, saves=0.9)
     monkeypatch.setattr(runtimes._Work, "row_seconds", lambda _: 1e3)
     network, method = Net().eval(), Lime(samples=samples, segments=4)
@@ -659,11 +663,10 @@ def test_a_job_that_runs_elsewhere_ends_there(
     assert len(stand.calls) == math.ceil(samples / 8)
 
 
+@pytest.mark.usefixtures("free")
 def test_a_conversion_that_would_not_repay_itself_is_not_made(
     put: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "LOADING_SECONDS", 0.0)
-    monkeypatch.setattr(runtimes, "PROOFS", 0)
     stand = put(seconds=1e6, saves=0.9)
     explained(Net().eval(), method=Rise(masks=64))
     assert stand.converted == 0
@@ -683,9 +686,8 @@ def test_rows_that_would_not_fit_stay_on_torch(put: Callable[..., Stand], monkey
     same(found, explained(Net().eval(), backend="torch"))
 
 
+@pytest.mark.usefixtures("free")
 def test_a_refused_network_is_looked_at_once(put: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "LOADING_SECONDS", 0.0)
-    monkeypatch.setattr(runtimes, "PROOFS", 0)
     stand = put(seconds=0.0, saves=0.9)
     kinds = {name: stand.kind(seconds=0.0, saves=0.5) for name in RUNTIMES}
     kinds = {name: replace(kind, name=name) for name, kind in kinds.items()}
@@ -698,14 +700,13 @@ def test_a_refused_network_is_looked_at_once(put: Callable[..., Stand], monkeypa
     assert len([note for note in found.diagnostics["notes"] if "stay on torch" in note]) == 1
 
 
+@pytest.mark.usefixtures("free")
 def test_a_package_that_cannot_be_imported_does_not_stop_auto(
     put: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> str:
         raise MissingExtraError("libtbb.so.12: cannot open shared object file")
 
-    monkeypatch.setattr(runtimes, "LOADING_SECONDS", 0.0)
-    monkeypatch.setattr(runtimes, "PROOFS", 0)
     stand = put()
     for seconds in (0.0, 1e6):
         kind = replace(stand.kind(), version=broken, seconds=seconds, saves=0.9)

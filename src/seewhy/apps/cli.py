@@ -289,7 +289,11 @@ app.command()(embeddings)
 
 
 def _loader(
-    spec: str | None, checkpoint: Path | None, preprocess: str | None, output_kind: str | None, device: str | None
+    spec: str | None,
+    checkpoint: Path | None = None,
+    preprocess: str | None = None,
+    output_kind: str | None = None,
+    device: str | None = None,
 ) -> Any:
     """Returns a function that loads the model: everything else is checked first."""
 

@@ -53,7 +53,7 @@ def embeddings(
     from .cli import _loader, console
     from .embedding import Request, WordRequest, show_embeddings, show_word
 
-    load, files, layers = _loader(model, None, None, None, device), tuple(output or ()), tuple(layer or ()) or None
+    load, files, layers = _loader(model, device=device), tuple(output or ()), tuple(layer or ()) or None
     if word is not None:
         given = {"--pair": pair, "--answer": answer, "--common": common, "--words": words, "--special": special}
         asked = WordRequest(tuple(texts), word, tuple(label or ()), layers, truncate, files, seed)

@@ -77,7 +77,7 @@ def text(
         evidence=evidence,
         seed=seed,
     )
-    raise typer.Exit(text_on_screen(request, _loader(model, None, None, None, device), console))
+    raise typer.Exit(text_on_screen(request, _loader(model, device=device), console))
 
 
 def generate(
@@ -114,4 +114,4 @@ def generate(
     request = Request(
         words, continuation, tuple(method or ()), rather_than, length, of, baseline, tuple(output or ()), seed
     )
-    raise typer.Exit(generate_on_screen(request, _loader(model, None, None, None, device), console))
+    raise typer.Exit(generate_on_screen(request, _loader(model, device=device), console))

@@ -126,11 +126,11 @@ def load(  # noqa: PLR0913 - as wrap: what the file itself does not say
         _check_pictures_only(spec, preprocess, value_range, output, output_kind, logits or None)
         return text if labels is None else replace(text, labels=labels)
     parts = build(spec, checkpoint)
-    if logits:
-        _check_settings(behind(parts.module), None, logits)
+    network = behind(parts.module) if logits else parts.module
+    _check_settings(network, None, logits)
     steps, usual = (parts.preprocessing, parts.labels) if preprocess is None else _preprocessing(preprocess, own_range)
     names = labels if labels is not None else usual or parts.labels
-    module, kind = _network(behind(parts.module) if logits else parts.module, None, logits, None)
+    module, kind = _network(network, None, logits, None)
     known = kind if logits else parts.kind or kind
     return Model(
         module=module.eval().to(chosen),
